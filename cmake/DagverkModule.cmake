@@ -55,6 +55,11 @@ function(dagverk_add_module name)
   target_include_directories(${target}
     PUBLIC "$<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>" "$<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>"
     PRIVATE "${PROJECT_SOURCE_DIR}/src")
+  foreach(dep IN LISTS arg_PUBLIC_DEPS arg_PRIVATE_DEPS)
+    if(NOT TARGET dagverk_${dep})
+      message(FATAL_ERROR "The room ${name} needs ${dep}, which is not above it in the list of CMakeLists.txt")
+    endif()
+  endforeach()
   foreach(dep IN LISTS arg_PUBLIC_DEPS)
     target_link_libraries(${target} PUBLIC dagverk_${dep})
   endforeach()
@@ -84,7 +89,8 @@ function(dagverk_add_module name)
       string(APPEND packages "find_dependency(${package})\n")
     endif()
   endforeach()
-  set(rooms "${arg_PUBLIC_DEPS};${arg_PRIVATE_DEPS}")
+  set(rooms ${arg_PUBLIC_DEPS} ${arg_PRIVATE_DEPS})
+  list(JOIN rooms " " rooms)
   set(room_file "${PROJECT_BINARY_DIR}/package/dagverk-${name}.cmake")
   file(CONFIGURE OUTPUT "${room_file}" @ONLY CONTENT [=[
 # Generated for the room @name@: what it needs, then the room itself. Included once by dagverkConfig.cmake.
