@@ -68,8 +68,7 @@ Error::Error(ErrorCode code, std::string message)
 
 Error::Error(const Error& other) noexcept : code_(other.code_), text_(share(other.text_)) {}
 
-Error::Error(Error&& other) noexcept
-    : code_(other.code_), text_(std::exchange(other.text_, nullptr)) {}
+Error::Error(Error&& other) noexcept : code_(other.code_), text_(std::exchange(other.text_, nullptr)) {}
 
 Error& Error::operator=(const Error& other) noexcept {
   Text* fresh = share(other.text_);

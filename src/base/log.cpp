@@ -1,13 +1,12 @@
 #include "dagverk/base/log.hpp"
 
-#include <unistd.h>
+#include "dagverk/base/clock.hpp"
 
 #include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <ctime>
-
-#include "dagverk/base/clock.hpp"
+#include <unistd.h>
 
 namespace dagverk {
 
@@ -25,11 +24,11 @@ namespace {
 
 class NullLogger final : public Logger {
  public:
-  void write(LogLevel /*level*/, std::string_view /*event*/,
-             std::span<const LogField> /*fields*/) noexcept override {}
+  void write(LogLevel /*level*/, std::string_view /*event*/, std::span<const LogField> /*fields*/) noexcept override {}
 };
 
-/// Appends `text` in double quotes; quotes, backslashes and control characters are escaped, so that no value can forge a line.
+/// Appends `text` in double quotes; quotes, backslashes and control characters are escaped, so that no value can forge
+/// a line.
 void append_quoted(std::string& line, std::string_view text) {
   constexpr char digits[] = "0123456789abcdef";
   line.push_back('"');
@@ -69,9 +68,9 @@ void append_time(std::string& line) {
   std::tm parts{};
   ::gmtime_r(&time, &parts);
   char text[64];
-  const int size = std::snprintf(text, sizeof text, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", parts.tm_year + 1900,
-                                 parts.tm_mon + 1, parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec,
-                                 static_cast<int>(millis.count()));
+  const int size =
+      std::snprintf(text, sizeof text, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", parts.tm_year + 1900, parts.tm_mon + 1,
+                    parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec, static_cast<int>(millis.count()));
   line.append(text, static_cast<std::size_t>(size));
 }
 
@@ -94,7 +93,8 @@ class StderrLogger final : public Logger {
         }
       }
       line.push_back('\n');
-      // One write per line keeps lines of several threads and processes whole; a failing standard error has no better place.
+      // One write per line keeps lines of several threads and processes whole; a failing standard error has no better
+      // place.
       [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, line.data(), line.size());
     } catch (...) {  // NOLINT(bugprone-empty-catch): out of memory while logging; nobody above can do better
     }
@@ -113,8 +113,6 @@ Logger& stderr_logger() noexcept {
   return logger;
 }
 
-void set_stderr_log_level(LogLevel level) noexcept {
-  stderr_level.store(level, std::memory_order_relaxed);
-}
+void set_stderr_log_level(LogLevel level) noexcept { stderr_level.store(level, std::memory_order_relaxed); }
 
 }  // namespace dagverk

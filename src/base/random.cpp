@@ -1,10 +1,9 @@
 #include "dagverk/base/random.hpp"
 
-#include <sys/random.h>
+#include "dagverk/base/assert.hpp"
 
 #include <cstddef>
-
-#include "dagverk/base/assert.hpp"
+#include <sys/random.h>
 
 namespace dagverk {
 

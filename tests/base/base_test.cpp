@@ -1,4 +1,11 @@
 // Errors and results, text building, random numbers, clocks and assertions.
+#include "dagverk/base/assert.hpp"
+#include "dagverk/base/clock.hpp"
+#include "dagverk/base/concat.hpp"
+#include "dagverk/base/error.hpp"
+#include "dagverk/base/random.hpp"
+#include "dagverk/base/result.hpp"
+
 #include <gtest/gtest.h>
 
 #include <chrono>
@@ -11,13 +18,6 @@
 #include <utility>
 #include <vector>
 
-#include "dagverk/base/assert.hpp"
-#include "dagverk/base/clock.hpp"
-#include "dagverk/base/concat.hpp"
-#include "dagverk/base/error.hpp"
-#include "dagverk/base/random.hpp"
-#include "dagverk/base/result.hpp"
-
 namespace dagverk {
 namespace {
 
@@ -29,9 +29,7 @@ TEST(Error, a_bare_code_speaks_with_its_own_name) {
   EXPECT_EQ(error.message(), "not_found");
 }
 
-TEST(Error, an_empty_message_counts_as_none) {
-  EXPECT_EQ((Error{ErrorCode::timeout, ""}).message(), "timeout");
-}
+TEST(Error, an_empty_message_counts_as_none) { EXPECT_EQ((Error{ErrorCode::timeout, ""}).message(), "timeout"); }
 
 TEST(Error, every_code_has_a_name_of_its_own) {
   std::set<std::string_view> names;

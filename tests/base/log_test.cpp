@@ -31,7 +31,8 @@ TEST(StderrLogger, writes_time_level_event_and_fields_on_one_line) {
 
 TEST(StderrLogger, no_value_can_forge_a_line_or_a_field) {
   const std::string line = written_by([] {
-    stderr_logger().error("job.failed", {{"text", "a\nb=\"c\\\x1b\x7f"}, {"empty", ""}, {"nul", std::string_view("\0", 1)}});
+    stderr_logger().error("job.failed",
+                          {{"text", "a\nb=\"c\\\x1b\x7f"}, {"empty", ""}, {"nul", std::string_view("\0", 1)}});
   });
   EXPECT_NE(line.find(R"( text="a\nb=\"c\\\x1b\x7f" empty="" nul="\x00")"), std::string::npos) << line;
   EXPECT_EQ(line.find('\n'), line.size() - 1);
@@ -73,7 +74,8 @@ TEST(Logger, hands_level_event_and_fields_to_its_sink) {
   sink.info("b.done", {{"n", 1}});
   sink.warning("c.done");
   sink.error("d.done");
-  EXPECT_EQ(sink.lines, (std::vector<std::string>{"debug a.done", "info b.done", "n=1", "warning c.done", "error d.done"}));
+  EXPECT_EQ(sink.lines,
+            (std::vector<std::string>{"debug a.done", "info b.done", "n=1", "warning c.done", "error d.done"}));
 }
 
 }  // namespace

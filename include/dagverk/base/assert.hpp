@@ -9,9 +9,8 @@ namespace dagverk::detail {
 
 }  // namespace dagverk::detail
 
-/// Checks a promise of our own, in every build. Threads share memory, so a broken promise ends the program: a restart could
-/// not repair corruption. Data from outside never meets an assertion; it earns a `Result`.
-#define DAGVERK_ASSERT(condition)                                                              \
-  (static_cast<bool>(condition)                                                                \
-       ? static_cast<void>(0)                                                                  \
-       : ::dagverk::detail::assertion_failed(#condition, std::source_location::current()))
+/// Checks a promise of our own, in every build. Threads share memory, so a broken promise ends the program: a restart
+/// could not repair corruption. Data from outside never meets an assertion; it earns a `Result`.
+#define DAGVERK_ASSERT(condition)                      \
+  (static_cast<bool>(condition) ? static_cast<void>(0) \
+                                : ::dagverk::detail::assertion_failed(#condition, std::source_location::current()))

@@ -14,10 +14,10 @@ namespace detail {
 /// One argument of `concat`, as text. Numbers are written into the object's own buffer.
 class ConcatPiece {
  public:
-  ConcatPiece(std::string_view text) noexcept : text_(text) {}    // NOLINT(google-explicit-constructor)
-  ConcatPiece(const char* text) noexcept : text_(text) {}         // NOLINT(google-explicit-constructor)
-  ConcatPiece(const std::string& text) noexcept : text_(text) {}  // NOLINT(google-explicit-constructor)
-  ConcatPiece(bool value) noexcept : text_(value ? "true" : "false") {}  // NOLINT(google-explicit-constructor)
+  ConcatPiece(std::string_view text) noexcept : text_(text) {}                  // NOLINT(google-explicit-constructor)
+  ConcatPiece(const char* text) noexcept : text_(text) {}                       // NOLINT(google-explicit-constructor)
+  ConcatPiece(const std::string& text) noexcept : text_(text) {}                // NOLINT(google-explicit-constructor)
+  ConcatPiece(bool value) noexcept : text_(value ? "true" : "false") {}         // NOLINT(google-explicit-constructor)
   ConcatPiece(char value) noexcept : text_(buffer_, 1) { buffer_[0] = value; }  // NOLINT(google-explicit-constructor)
   template <class N>
     requires(std::integral<N> || std::floating_point<N>)

@@ -1,12 +1,12 @@
 #pragma once
 
+#include "dagverk/base/concat.hpp"
+
 #include <cstdint>
 #include <initializer_list>
 #include <span>
 #include <string>
 #include <string_view>
-
-#include "dagverk/base/concat.hpp"
 
 namespace dagverk {
 
@@ -22,8 +22,7 @@ enum class LogLevel : std::uint8_t {
 /// One field of a log event: a name and its value as text.
 struct LogField {
   template <class Value>
-  LogField(std::string_view field_name, const Value& field_value)
-      : name(field_name), value(concat(field_value)) {}
+  LogField(std::string_view field_name, const Value& field_value) : name(field_name), value(concat(field_value)) {}
 
   std::string_view name;
   std::string value;

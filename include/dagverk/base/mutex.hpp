@@ -1,9 +1,9 @@
 #pragma once
 
+#include "dagverk/base/clock.hpp"
+
 #include <condition_variable>
 #include <mutex>
-
-#include "dagverk/base/clock.hpp"
 
 // Clang's thread-safety analysis; other compilers see nothing. libstdc++'s own mutex carries no annotations, so guarded
 // fields need the classes below.
@@ -28,9 +28,7 @@ class DAGVERK_THREAD_ANNOTATION(capability("mutex")) Mutex {
 
   void lock() DAGVERK_THREAD_ANNOTATION(acquire_capability()) { mutex_.lock(); }
   void unlock() DAGVERK_THREAD_ANNOTATION(release_capability()) { mutex_.unlock(); }
-  [[nodiscard]] bool try_lock() DAGVERK_THREAD_ANNOTATION(try_acquire_capability(true)) {
-    return mutex_.try_lock();
-  }
+  [[nodiscard]] bool try_lock() DAGVERK_THREAD_ANNOTATION(try_acquire_capability(true)) { return mutex_.try_lock(); }
 
  private:
   friend class Condition;
@@ -40,8 +38,7 @@ class DAGVERK_THREAD_ANNOTATION(capability("mutex")) Mutex {
 /// Holds a `Mutex` for a scope.
 class DAGVERK_THREAD_ANNOTATION(scoped_lockable) MutexLock {
  public:
-  explicit MutexLock(Mutex& mutex) DAGVERK_THREAD_ANNOTATION(acquire_capability(mutex))
-      : mutex_(mutex) {
+  explicit MutexLock(Mutex& mutex) DAGVERK_THREAD_ANNOTATION(acquire_capability(mutex)) : mutex_(mutex) {
     mutex_.lock();
   }
   MutexLock(const MutexLock&) = delete;

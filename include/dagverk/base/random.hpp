@@ -19,16 +19,14 @@ class Random {
   }
 
   /// A number in [0, bound); 0 when `bound` is 0. The bias is below 2^-32 for bounds below 2^32.
-  [[nodiscard]] std::uint64_t below(std::uint64_t bound) noexcept {
-    return bound == 0 ? 0 : next() % bound;
-  }
+  [[nodiscard]] std::uint64_t below(std::uint64_t bound) noexcept { return bound == 0 ? 0 : next() % bound; }
 
  private:
   std::uint64_t state_;
 };
 
-/// `size_bytes` bytes from the operating system's generator as lower-case hexadecimal digits: for ids that must not collide
-/// between machines.
+/// `size_bytes` bytes from the operating system's generator as lower-case hexadecimal digits: for ids that must not
+/// collide between machines.
 [[nodiscard]] std::string random_hex(unsigned size_bytes);
 
 /// A seed from the operating system's generator.

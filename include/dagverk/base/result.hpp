@@ -1,8 +1,8 @@
 #pragma once
 
-#include <expected>
-
 #include "dagverk/base/error.hpp"
+
+#include <expected>
 
 namespace dagverk {
 
