@@ -70,6 +70,7 @@ Error::Error(const Error& other) noexcept : code_(other.code_), text_(share(othe
 
 Error::Error(Error&& other) noexcept : code_(other.code_), text_(std::exchange(other.text_, nullptr)) {}
 
+// NOLINTNEXTLINE(bugprone-unhandled-self-assignment): shares before it releases
 Error& Error::operator=(const Error& other) noexcept {
   Text* fresh = share(other.text_);
   release(std::exchange(text_, fresh));

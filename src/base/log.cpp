@@ -64,7 +64,7 @@ void append_time(std::string& line) {
   const auto since_epoch = now.time_since_epoch();
   const auto seconds = std::chrono::floor<std::chrono::seconds>(since_epoch);
   const auto millis = std::chrono::duration_cast<std::chrono::milliseconds>(since_epoch - seconds);
-  const std::time_t time = static_cast<std::time_t>(seconds.count());
+  const auto time = static_cast<std::time_t>(seconds.count());
   std::tm parts{};
   ::gmtime_r(&time, &parts);
   char text[64];

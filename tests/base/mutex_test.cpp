@@ -43,6 +43,12 @@ class Gate {
   int count_ DAGVERK_GUARDED_BY(mutex_) = 0;
 };
 
+bool is_free(Mutex& mutex) {
+  if (!mutex.try_lock()) return false;
+  mutex.unlock();
+  return true;
+}
+
 TEST(Mutex, threads_take_turns) {
   Gate gate;
   std::vector<std::thread> threads;
@@ -60,17 +66,10 @@ TEST(Mutex, try_lock_fails_while_another_thread_holds_it) {
   bool taken = true;
   {
     MutexLock lock(mutex);
-    std::thread([&] {
-      if (mutex.try_lock()) {
-        mutex.unlock();
-      } else {
-        taken = false;
-      }
-    }).join();
+    std::thread([&] { taken = is_free(mutex); }).join();
   }
   EXPECT_FALSE(taken);
-  ASSERT_TRUE(mutex.try_lock());
-  mutex.unlock();
+  EXPECT_TRUE(is_free(mutex));
 }
 
 TEST(Condition, a_waiter_wakes_when_the_state_changes_and_holds_the_mutex_again) {
@@ -81,8 +80,7 @@ TEST(Condition, a_waiter_wakes_when_the_state_changes_and_holds_the_mutex_again)
   gate.wait_for_count(10);
   arriving.join();
   EXPECT_EQ(gate.count(), 10);
-  ASSERT_TRUE(gate.mutex().try_lock());  // released after the wait
-  gate.mutex().unlock();
+  EXPECT_TRUE(is_free(gate.mutex()));  // released after the wait
 }
 
 TEST(Condition, a_bounded_wait_without_notification_ends_and_says_so) {
