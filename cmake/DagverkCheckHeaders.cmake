@@ -1,0 +1,18 @@
+# Target check_headers: every public header compiles alone, and twice in one file.
+file(GLOB_RECURSE headers CONFIGURE_DEPENDS RELATIVE "${PROJECT_SOURCE_DIR}/include" "${PROJECT_SOURCE_DIR}/include/*.hpp")
+set(units "")
+foreach(header IN LISTS headers)
+  set(unit "${PROJECT_BINARY_DIR}/check_headers/${header}.cpp")
+  file(CONFIGURE OUTPUT "${unit}" @ONLY CONTENT "#include \"@header@\"\n#include \"@header@\"\n")
+  list(APPEND units "${unit}")
+endforeach()
+get_property(modules GLOBAL PROPERTY dagverk_modules)
+list(TRANSFORM modules PREPEND dagverk_)
+add_library(check_headers OBJECT EXCLUDE_FROM_ALL ${units})
+dagverk_target_defaults(check_headers)
+target_compile_options(check_headers PRIVATE -O0)
+target_include_directories(check_headers PRIVATE "${PROJECT_SOURCE_DIR}/include")
+target_link_libraries(check_headers PRIVATE ${modules})
+if(TARGET GTest::gtest)
+  target_link_libraries(check_headers PRIVATE GTest::gtest)  # the headers of the listeners
+endif()
