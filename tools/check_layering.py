@@ -96,7 +96,8 @@ def check_file(root, path, breaches):
             else:
                 target = room_of(parts[:-1])
                 if target is None:
-                    breaches.append(f"{where} write {name} as a path from src/")
+                    if not (path.parent / name).is_file():
+                        breaches.append(f"{where} {name} is not beside this file: write it as a path from src/")
                 elif target != room:
                     breaches.append(f"{where} {name} is private to {target}; share it through dagverk/{target}/detail/")
             continue
@@ -149,6 +150,8 @@ def self_test():
         ("include/dagverk/jobs/a.hpp", '#include "jobs/private.hpp"', "may not include the private"),
         ("src/worker/a.cpp", '#include "jobs/private.hpp"', "private to jobs"),
         ("src/jobs/a.cpp", "#include <Mystery/a.hpp>", "no known header"),
+        ("src/jobs/a.cpp", '#include "b.hpp"', "not beside this file"),
+        ("src/jobs/a.cpp", '#include "a.cpp"', None),
         ("src/attic/a.cpp", "", "not on the map"),
         ("src/stage/CMakeLists.txt", "dagverk_add_module(stage SOURCES a.cpp PUBLIC_DEPS jobs)", "may not link jobs"),
         ("src/worker/a.cpp", '#include "dagverk/base/b.hpp"\n#include "worker/c.hpp"\n#include <vector>', None),

@@ -17,7 +17,7 @@ TESTED = r"(include|src|apps|tests)/"
 RULES = [
     (r"(?<![\w.$}/])/(work|home|Users)/\w", EVERYWHERE, r"tools/check_words\.py", "is a path of one machine"),
     (r"\b(TODO|FIXME|XXX)\b", EVERYWHERE, r"tools/check_words\.py", "marks unfinished work: finish it, or open an issue"),
-    (r"_clock::now\(|this_thread::sleep_|\bu?sleep\(\d", TESTED, r"src/base/clock\.cpp|tests/integration/",
+    (r"_clock::now\(|this_thread::sleep_|\busleep\(", TESTED, r"src/base/clock\.cpp|tests/integration/",
      "takes time from elsewhere than the injected Clock"),
     (r"\bassert\(", CODE, r"$^", "vanishes in release builds: DAGVERK_ASSERT"),
     (r"\batomic_thread_fence\b", TESTED, r"$^", "is not understood by the thread sanitizer: order the accesses themselves"),
