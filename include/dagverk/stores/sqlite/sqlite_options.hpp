@@ -1,0 +1,43 @@
+#pragma once
+
+#include "dagverk/base/boot_clock.hpp"
+#include "dagverk/base/clock.hpp"
+#include "dagverk/base/log.hpp"
+
+#include <cstddef>
+#include <string>
+
+namespace dagverk::stores {
+
+/// How to open a SQLite store.
+///
+/// Lifetime: the clocks and the logger must outlive the store.
+struct SqliteOptions {
+  std::string path;  ///< the database file; created when missing, its folder is not. Node locks live in the folder
+                     ///< `<path>.nodes`
+
+  bool journal = true;                                      ///< false: no journal rows at all, whatever the jobs say
+  std::size_t journal_rows_limit = 1'000'000;               ///< the oldest go first; about 150 bytes each
+  Duration journal_age_limit = std::chrono::hours(7 * 24);  ///< trimmed by and by, with lease renewals
+
+  std::size_t dead_count_limit = 10'000;                   ///< as Sidekiq; the oldest go first, counted as trimmed
+  Duration dead_age_limit = std::chrono::hours(180 * 24);  ///< as Sidekiq
+
+  /// How long a node may be silent before others may rescue its jobs. Renew at least three times as often. A node that
+  /// died (and did not just stall) is noticed at once, by its lock.
+  Duration lease = std::chrono::seconds(20);
+
+  Duration lock_wait =
+      std::chrono::seconds(10);  ///< how long to wait for another process that writes; then `unavailable`
+
+  /// Operations that may wait for the writer, and their bytes; more are refused with `unavailable`.
+  std::size_t waiting_count_limit = 16'384;
+  std::size_t waiting_size_limit = std::size_t{256} << 20U;
+  std::size_t batch_count_limit = 512;  ///< operations in one transaction at most: bounds the lock's hold
+
+  const Clock* clock = &system_clock();
+  const BootClock* boot_clock = &system_boot_clock();
+  Logger* logger = &null_logger();
+};
+
+}  // namespace dagverk::stores

@@ -1,0 +1,14 @@
+#pragma once
+
+// The stores that pass the suite in job_store.hpp, one line each.
+
+#include "conformance/sqlite_world.hpp"
+#include "conformance/store_world.hpp"
+
+namespace dagverk::conformance {
+
+inline const StoreFactory all_stores[] = {
+    {"sqlite_engine", []() -> std::unique_ptr<StoreWorld> { return std::make_unique<EngineWorld>(); }, true},
+};
+
+}  // namespace dagverk::conformance
