@@ -263,6 +263,23 @@ void Engine::look_for_foreign_commits() {
   }
 }
 
+Result<void> Engine::check_room(std::size_t size) {
+  if (options_.size_limit == 0) return {};
+  std::uint64_t pages = 0;
+  {
+    Use use(statements_->page_count);
+    if (use.step()) pages = use.number_at(0);
+  }
+  {
+    Use use(statements_->freelist_count);
+    if (use.step()) pages -= std::min(pages, use.number_at(0));
+  }
+  constexpr std::uint64_t page_size = 4096;
+  if (pages * page_size + size <= options_.size_limit) return {};
+  return Error{ErrorCode::store_full, concat("store ", options_.path, ": holds ", pages * page_size, " bytes of the ",
+                                             options_.size_limit, " allowed; let jobs finish or raise the limit")};
+}
+
 std::uint64_t Engine::next_id() noexcept {
   meta_changed_ = true;
   return next_id_++;

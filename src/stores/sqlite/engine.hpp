@@ -123,6 +123,7 @@ class Engine {
   void forget_transaction() noexcept;
 
   // Inside a write transaction.
+  [[nodiscard]] Result<void> check_room(std::size_t size);
   [[nodiscard]] std::uint64_t next_id() noexcept;
   [[nodiscard]] Queue* find_queue(std::string_view name);
   [[nodiscard]] Result<Queue*> make_queue(std::string_view name);

@@ -3,9 +3,11 @@
 #include "stores/sqlite/database.hpp"
 #include "stores/sqlite/engine.hpp"
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstdint>
+#include <limits>
 #include <string>
 
 namespace dagverk::stores {
@@ -16,8 +18,13 @@ namespace dagverk::stores {
 [[nodiscard]] inline std::int64_t micros_of(Duration time) noexcept {
   return std::chrono::floor<std::chrono::microseconds>(time).count();
 }
+/// Numbers read from a file may be anything; one outside the range of `WallTime` becomes its nearest end.
+[[nodiscard]] inline std::int64_t sane_micros(std::int64_t micros) noexcept {
+  constexpr std::int64_t range = std::numeric_limits<std::int64_t>::max() / 1000;
+  return std::clamp(micros, -range, range);
+}
 [[nodiscard]] inline WallTime wall_of(std::int64_t micros) noexcept {
-  return WallTime(std::chrono::microseconds(micros));
+  return WallTime(std::chrono::microseconds(sane_micros(micros)));
 }
 
 /// The order of a job in its queue: lower goes first. Odd as enqueued, even when it was given back and so goes before
@@ -26,7 +33,7 @@ namespace dagverk::stores {
 [[nodiscard]] constexpr std::int64_t rank_in_front(std::int64_t rank) noexcept { return rank & ~std::int64_t{1}; }
 [[nodiscard]] constexpr std::int64_t rank_in_line(std::int64_t rank) noexcept { return rank | 1; }
 [[nodiscard]] constexpr std::int16_t priority_of(std::int64_t rank) noexcept {
-  return static_cast<std::int16_t>((1 - rank_in_line(rank)) / 2);
+  return static_cast<std::int16_t>(-(rank >> 1));
 }
 static_assert(priority_of(rank_of(7)) == 7 && priority_of(rank_in_front(rank_of(-3))) == -3);
 static_assert(rank_in_front(rank_of(1)) < rank_of(1) && rank_of(1) < rank_in_front(rank_of(0)));
@@ -70,6 +77,8 @@ struct Engine::Statements {
   Statement begin_read{db, "BEGIN"};
   Statement commit{db, "COMMIT"};
   Statement data_version{db, "PRAGMA data_version"};
+  Statement page_count{db, "PRAGMA page_count"};
+  Statement freelist_count{db, "PRAGMA freelist_count"};
 
   Statement meta{db, "SELECT next_id, next_seq, journal_rows, dead, queues, duplicates, refused, trimmed_seq FROM dagverk_meta WHERE id = 1"};
   Statement meta_update{db, "UPDATE dagverk_meta SET next_id = ?1, next_seq = ?2, journal_rows = ?3, dead = ?4, queues = ?5, "

@@ -74,9 +74,12 @@ Result<void> check(const jobs::Settlement& settlement) {
 
 Result<op::Enqueue::Reply> Engine::apply(const op::Enqueue& operation) {
   if (auto ok = check_batch("enqueue", operation.jobs.size()); !ok) return ok.error();
+  std::size_t size = 0;
   for (const jobs::EnqueueRequest& job : operation.jobs) {
     if (auto ok = check(job); !ok) return ok.error().with("enqueue");
+    size += job.payload.size();
   }
+  if (auto room = check_room(size); !room) return room.error();
   std::vector<Queue*> queues;
   queues.reserve(operation.jobs.size());
   for (const jobs::EnqueueRequest& job : operation.jobs) {

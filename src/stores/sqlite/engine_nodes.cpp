@@ -127,7 +127,7 @@ Result<op::Rescue::Reply> Engine::apply(const op::Rescue& operation) {
       // The third rescue within the window: the two before are remembered with the job.
       static_assert(jobs::rescue_count_limit == 3);
       const bool quarantine =
-          row.rescued_before_us != 0 && now_us_ - row.rescued_before_us <= micros_of(jobs::rescue_window);
+          row.rescued_before_us != 0 && row.rescued_before_us >= now_us_ - micros_of(jobs::rescue_window);
       const JobState state = quarantine ? JobState::dead : JobState::ready;
       {
         Use use(statements_->job_rescue);
@@ -172,8 +172,8 @@ Result<op::ListNodes::Reply> Engine::apply(const op::ListNodes& /*operation*/) {
     jobs::NodeInfo& node = nodes.emplace_back();
     node.epoch = use.number_at(0);
     const bool this_boot = use.bytes_at(2) == options_.boot_clock->boot_id();
-    node.lease_left =
-        std::chrono::microseconds(this_boot && use.integer_at(4) == 0 ? use.integer_at(3) - boot_now_us : -1);
+    node.lease_left = std::chrono::microseconds(
+        this_boot && use.integer_at(4) == 0 ? sane_micros(use.integer_at(3)) - boot_now_us : -1);
     node.name = use.bytes_at(5);
     node.detail = use.bytes_at(6);
     node.registered_at = wall_of(use.integer_at(7));

@@ -168,6 +168,7 @@ Result<void> prepare_schema(Database& database, std::string_view boot_id) {
     if (ours) {
       if (auto known = check_version(database); !known) return known;
     }
+    if (!ours) database.execute("PRAGMA page_size = 4096");
     database.execute("PRAGMA temp_store = MEMORY");
     database.execute("PRAGMA foreign_keys = OFF");
     database.execute("PRAGMA trusted_schema = OFF");

@@ -5,6 +5,7 @@
 #include "dagverk/base/log.hpp"
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 
 namespace dagverk::stores {
@@ -22,6 +23,10 @@ struct SqliteOptions {
 
   std::size_t dead_count_limit = 10'000;                   ///< as Sidekiq; the oldest go first, counted as trimmed
   Duration dead_age_limit = std::chrono::hours(180 * 24);  ///< as Sidekiq
+
+  /// Bytes in use at which enqueues fail with `store_full`, so that jobs cannot fill the disk; whatever works on jobs
+  /// that are there goes on, and may use a little more. 0: the disk is the limit.
+  std::uint64_t size_limit = 0;
 
   /// How long a node may be silent before others may rescue its jobs. Renew at least three times as often. A node that
   /// died (and did not just stall) is noticed at once, by its lock.
