@@ -1,5 +1,6 @@
 #include "dagverk/base/clock.hpp"
 
+#include <ctime>
 #include <thread>
 
 namespace dagverk {
@@ -10,6 +11,13 @@ class SystemClock final : public Clock {
  public:
   [[nodiscard]] SteadyTime steady_now() const noexcept override {
     return std::chrono::time_point_cast<Duration>(std::chrono::steady_clock::now());
+  }
+  [[nodiscard]] SteadyTime steady_coarse() const noexcept override {
+    // The same clock as std::chrono::steady_clock, as of the last timer tick: no instruction that waits for the
+    // counter.
+    std::timespec now{};
+    ::clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    return SteadyTime(std::chrono::seconds(now.tv_sec) + std::chrono::nanoseconds(now.tv_nsec));
   }
   [[nodiscard]] WallTime wall_now() const noexcept override {
     return std::chrono::time_point_cast<Duration>(std::chrono::system_clock::now());

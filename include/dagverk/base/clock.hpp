@@ -23,6 +23,8 @@ class Clock {
   virtual ~Clock() = default;
 
   [[nodiscard]] virtual SteadyTime steady_now() const noexcept = 0;
+  /// As `steady_now`, but cheap and up to 10 ms behind: for limits that are seconds.
+  [[nodiscard]] virtual SteadyTime steady_coarse() const noexcept { return steady_now(); }
   [[nodiscard]] virtual WallTime wall_now() const noexcept = 0;
 };
 

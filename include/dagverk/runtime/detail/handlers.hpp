@@ -1,0 +1,160 @@
+#pragma once
+
+#include "dagverk/runtime/async.hpp"
+#include "dagverk/runtime/detail/call.hpp"
+#include "dagverk/runtime/detail/process_core.hpp"
+
+#include <concepts>
+#include <coroutine>
+#include <type_traits>
+#include <utility>
+
+namespace dagverk::detail {
+
+template <class Server, class Message>
+concept handles_cast = requires(Server& server, Message message) { server.handle_cast(std::move(message)); };
+template <class Server, class Message>
+concept handles_info = requires(Server& server, Message message) { server.handle_info(std::move(message)); };
+template <class Server, class Message>
+concept handles_continue = requires(Server& server, Message message) { server.handle_continue(std::move(message)); };
+template <class Server, class Message>
+concept handles_call_now = requires(Server& server, Message message) {
+  typename Message::Reply;
+  server.handle_call(std::move(message));
+};
+template <class Server, class Message>
+concept handles_call_later = requires(Server& server, Message message, From<Message> from) {
+  server.handle_call(std::move(message), std::move(from));
+};
+template <class Server, class Message>
+concept handles_call = handles_call_now<Server, Message> || handles_call_later<Server, Message>;
+
+/// Messages without an answer. `Invoke` is one of the callback names below.
+template <class Server, class Message, class Invoke>
+struct PlainNode {
+  static void discard(Node* node, const ExitReason& /*reason*/) noexcept {
+    payload_of<Message>(node).~Message();
+    free_node(node);
+  }
+  static void finish(ProcessCore& /*core*/, std::coroutine_handle<> root, Node* node) {
+    std::coroutine_handle<AsyncPromise<void>>::from_address(root.address()).promise().take();
+    discard(node, ExitReason::normal);
+  }
+  static bool run(Node* node, ProcessCore& core) {
+    Server& server = static_cast<Server&>(*core.behaviour);
+    Message& message = payload_of<Message>(node);
+    using R = decltype(Invoke{}(server, std::move(message)));
+    static_assert(std::is_void_v<R> || std::is_same_v<R, Async<void>>, "this callback returns void or Async<void>");
+    if constexpr (is_async<R>) {
+      start_activity(core, Activity{Invoke{}(server, std::move(message)).release(), node, &finish});
+      return false;
+    } else {
+      Invoke{}(server, std::move(message));
+      message.~Message();
+      return true;
+    }
+  }
+};
+
+struct InvokeCast {
+  template <class Server, class Message>
+  auto operator()(Server& server, Message&& message) const {
+    return server.handle_cast(std::forward<Message>(message));
+  }
+};
+struct InvokeInfo {
+  template <class Server, class Message>
+  auto operator()(Server& server, Message&& message) const {
+    return server.handle_info(std::forward<Message>(message));
+  }
+};
+struct InvokeContinue {
+  template <class Server, class Message>
+  auto operator()(Server& server, Message&& message) const {
+    return server.handle_continue(std::forward<Message>(message));
+  }
+};
+
+template <class Server, class Message, class Invoke>
+inline constexpr NodeOps plain_node_ops{&PlainNode<Server, Message, Invoke>::run,
+                                        &PlainNode<Server, Message, Invoke>::discard, type_name<Message>(),
+                                        NodeClass::message};
+template <class Server, class Message>
+inline constexpr const NodeOps& cast_node_ops = plain_node_ops<Server, Message, InvokeCast>;
+template <class Server, class Message>
+inline constexpr const NodeOps& info_node_ops = plain_node_ops<Server, Message, InvokeInfo>;
+template <class Server, class Message>
+inline constexpr const NodeOps& continue_node_ops = plain_node_ops<Server, Message, InvokeContinue>;
+
+/// A terminate callback that is a coroutine; the process ends when it is done.
+template <class Server>
+struct TerminateNode {
+  static void discard(Node* node, const ExitReason& /*reason*/) noexcept {
+    payload_of<ExitReason>(node).~ExitReason();
+    free_node(node);
+  }
+  static void finish(ProcessCore& core, std::coroutine_handle<> root, Node* node) {
+    core.exit_now = true;
+    std::coroutine_handle<AsyncPromise<void>>::from_address(root.address()).promise().take();
+    discard(node, ExitReason::normal);
+  }
+  static bool run(Node* node, ProcessCore& core) {
+    Server& server = static_cast<Server&>(*core.behaviour);
+    start_activity(core, Activity{server.terminate(payload_of<ExitReason>(node)).release(), node, &finish});
+    return false;
+  }
+};
+template <class Server>
+inline constexpr NodeOps terminate_node_ops{&TerminateNode<Server>::run, &TerminateNode<Server>::discard, "terminate",
+                                            NodeClass::message};
+
+/// Calls: the answer goes back in the request's node.
+template <class Server, class Message>
+struct ServerCall {
+  using Reply = typename Message::Reply;
+  using Call = CallNode<Message, Reply>;
+  using Payload = typename Call::Payload;
+
+  template <class R>
+  static void finish(ProcessCore& /*core*/, std::coroutine_handle<> root, Node* node) {
+    auto handle = std::coroutine_handle<AsyncPromise<R>>::from_address(root.address());
+    if constexpr (std::is_void_v<R>) {
+      handle.promise().take();
+      Call::reply(node, Result<Reply>());
+    } else {
+      Call::reply(node, Result<Reply>(handle.promise().take()));
+    }
+  }
+
+  static bool run(Node* node, ProcessCore& core) {
+    Server& server = static_cast<Server&>(*core.behaviour);
+    Payload& payload = payload_of<Payload>(node);
+    if constexpr (handles_call_later<Server, Message>) {
+      Message message(std::move(payload.request));
+      core.current_node = nullptr;  // it belongs to `from` now
+      using R = decltype(server.handle_call(std::move(message), From<Message>(node)));
+      static_assert(std::is_void_v<R>, "handle_call(message, from) returns void; it may cast to itself to go on");
+      server.handle_call(std::move(message), From<Message>(node));
+    } else {
+      using R = decltype(server.handle_call(std::move(payload.request)));
+      if constexpr (is_async<R>) {
+        using Handle = decltype(server.handle_call(std::move(payload.request)).release());
+        using Value = decltype(std::declval<Handle&>().promise().take());
+        start_activity(core, Activity{server.handle_call(std::move(payload.request)).release(), node, &finish<Value>});
+      } else if constexpr (std::is_void_v<R>) {
+        server.handle_call(std::move(payload.request));
+        Call::reply(node, Result<Reply>());
+      } else {
+        Call::reply(node, Result<Reply>(server.handle_call(std::move(payload.request))));
+      }
+    }
+    return false;
+  }
+};
+
+template <class Server, class Message>
+inline constexpr NodeOps call_node_ops{&ServerCall<Server, Message>::run,
+                                       &CallNode<Message, typename Message::Reply>::discard_request,
+                                       type_name<Message>(), NodeClass::message};
+
+}  // namespace dagverk::detail

@@ -1,0 +1,99 @@
+#pragma once
+
+#include "dagverk/runtime/detail/handlers.hpp"
+#include "dagverk/runtime/init_result.hpp"
+#include "dagverk/runtime/runtime_base.hpp"
+#include "dagverk/runtime/server_ref.hpp"
+#include "dagverk/runtime/this_process.hpp"
+
+#include <utility>
+
+namespace dagverk {
+
+/// A process with private state that answers calls and takes casts, one at a time, in order of arrival.
+///
+/// Semantics: OTP's gen_server, typed. `class Counter : public GenServer<Counter>` has, all public and each a plain
+/// function or a
+///            coroutine (`Async<…>`):
+///              `handle_cast(M)`             a message without an answer;
+///              `handle_call(M)`             returns `M::Reply`, or `Result` of it, or nothing when Reply is void;
+///              `handle_call(M, From<M>)`    answers later, from anywhere;
+///              `handle_info(M)`             timers, `Down`, `Exit`, and whatever is sent with `info`;
+///              `handle_continue(M)`         runs before any message of the mailbox, see continue_with;
+///              `init()`                     returns void or InitResult; `start` waits for it;
+///              `terminate(const ExitReason&)` the last callback; not after `kill` nor an untrapped exit signal.
+///            While a coroutine callback waits, other casts, calls and infos wait; exit signals are seen, and end the
+///            wait. The constructor and the destructor run in the process, too. `static constexpr bool blocking =
+///            true;` gives the server a thread of its own: for code that blocks.
+/// Threads:   the object is touched by its process alone.
+/// Errors:    an exception out of a callback ends the process with `ExitReason::error`.
+/// Bounds:    the mailbox has none unless StartOptions says so.
+template <class Derived>
+class GenServer : public detail::Behaviour {
+ protected:
+  GenServer() = default;
+
+  [[nodiscard]] ServerRef<Derived> self() const noexcept { return ServerRef<Derived>(this_process::pid()); }
+  [[nodiscard]] static RuntimeBase& runtime() noexcept { return this_process::runtime(); }
+
+  /// Ends this server once the current callback has returned.
+  static void stop(ExitReason reason = ExitReason::normal) { this_process::stop(std::move(reason)); }
+
+  /// `handle_info(message)` after `delay`.
+  template <class Message>
+  TimerRef send_after(Duration delay, Message message) {
+    return this_process::send_after(delay, self(), std::move(message));
+  }
+
+  /// `handle_continue(message)` runs right after the current callback, before any message of the mailbox.
+  template <class Message>
+  void continue_with(Message message) {
+    static_assert(detail::handles_continue<Derived, Message>, "this server has no handle_continue for this message");
+    detail::push_front(detail::make_node<Message>(detail::continue_node_ops<Derived, Message>, std::move(message)));
+  }
+
+ private:
+  template <class Server>
+  static constexpr bool terminates_later = requires(Server& server, const ExitReason& reason) {
+    { server.terminate(reason) } -> std::same_as<Async<void>>;
+  };
+
+  void on_down(detail::ProcessCore& core, Down down) final {
+    if constexpr (detail::handles_info<Derived, Down>) {
+      run_info(core, std::move(down));
+    } else {
+      detail::Behaviour::on_down(core, std::move(down));
+    }
+  }
+  void on_exit(detail::ProcessCore& core, Exit exit) final {
+    if constexpr (detail::handles_info<Derived, Exit>) {
+      run_info(core, std::move(exit));
+    } else {
+      detail::Behaviour::on_exit(core, std::move(exit));
+    }
+  }
+  bool begin_terminate(detail::ProcessCore& core, const ExitReason& reason) final {
+    if constexpr (terminates_later<Derived>) {
+      detail::Node* node = detail::make_node<ExitReason>(detail::terminate_node_ops<Derived>, reason);
+      core.current_node = node;
+      if (node->ops->run(node, core)) detail::free_node(node);
+      return true;
+    } else {
+      return false;
+    }
+  }
+  void on_terminate(const ExitReason& reason) final {
+    if constexpr (requires(Derived& server) { server.terminate(reason); } && !terminates_later<Derived>) {
+      static_cast<Derived&>(*this).terminate(reason);
+    }
+  }
+
+  template <class Message>
+  static void run_info(detail::ProcessCore& core, Message message) {
+    detail::Node* node = detail::make_node<Message>(detail::info_node_ops<Derived, Message>, std::move(message));
+    core.current_node = node;  // so that a throwing handler's message is disposed of
+    if (node->ops->run(node, core)) detail::free_node(node);
+  }
+};
+
+}  // namespace dagverk

@@ -1,0 +1,154 @@
+#pragma once
+
+#include "dagverk/base/result.hpp"
+#include "dagverk/runtime/detail/call.hpp"
+#include "dagverk/runtime/detail/handlers.hpp"
+#include "dagverk/runtime/pid.hpp"
+#include "dagverk/runtime/runtime_base.hpp"
+
+#include <chrono>
+#include <string>
+#include <utility>
+
+namespace dagverk {
+
+inline constexpr Duration call_timeout_default = std::chrono::seconds(5);
+
+namespace detail {
+
+/// What ServerRef and Name share: everything one can do with a server once its pid is known.
+template <class Server, class Message, class... Args>
+[[nodiscard]] Node* make_call(Args&&... args) {
+  static_assert(handles_call<Server, Message>,
+                "this server has no handle_call for this message (or it is not public, or the message has no Reply)");
+  return make_node<CallPayload<Message, typename Message::Reply>>(call_node_ops<Server, Message>, std::in_place,
+                                                                  std::forward<Args>(args)...);
+}
+
+template <class Server, class Message, class... Args>
+[[nodiscard]] Node* make_cast(Args&&... args) {
+  static_assert(handles_cast<Server, Message>, "this server has no handle_cast for this message (or it is not public)");
+  return make_node<Message>(cast_node_ops<Server, Message>, std::forward<Args>(args)...);
+}
+
+template <class Server, class Message, class... Args>
+[[nodiscard]] Node* make_info(Args&&... args) {
+  static_assert(handles_info<Server, Message>, "this server has no handle_info for this message (or it is not public)");
+  return make_node<Message>(info_node_ops<Server, Message>, std::forward<Args>(args)...);
+}
+
+}  // namespace detail
+
+/// The typed address of one running server.
+///
+/// Semantics: a value, valid for that process only: after a restart it reaches nobody. `Name<Server>` survives
+/// restarts. Threads:   any. Errors:    a message the server has no handler for does not compile. `cast` and `info` to
+/// a process that has ended are dropped. Lifetime:  not after the runtime.
+template <class Server>
+class ServerRef {
+ public:
+  ServerRef() = default;
+  explicit ServerRef(Pid pid) noexcept : pid_(pid) {}
+
+  [[nodiscard]] Pid pid() const noexcept { return pid_; }
+  friend bool operator==(const ServerRef&, const ServerRef&) noexcept = default;
+
+  /// Sends without waiting for an answer.
+  template <class Message>
+  void cast(Message message) const {
+    static_cast<void>(detail::send(pid_, detail::make_cast<Server, Message>(std::move(message))));
+  }
+  /// As `cast`, building the message in place.
+  template <class Message, class... Args>
+  void cast_of(Args&&... args) const {
+    static_cast<void>(detail::send(pid_, detail::make_cast<Server, Message>(std::forward<Args>(args)...)));
+  }
+  /// As `cast`, but says when the mailbox refused it (`mailbox_full`) or nobody is there (`no_process`).
+  template <class Message>
+  [[nodiscard]] Result<void> try_cast(Message message) const {
+    if (detail::send(pid_, detail::make_cast<Server, Message>(std::move(message)))) return {};
+    return RuntimeBase::alive(pid_) ? Error(ErrorCode::mailbox_full) : Error(ErrorCode::no_process);
+  }
+
+  /// Sends a message for `handle_info`.
+  template <class Message>
+  void info(Message message) const {
+    static_cast<void>(detail::send(pid_, detail::make_info<Server, Message>(std::move(message))));
+  }
+
+  /// Inside a process: `co_await ref.call<M>(args…)` sends M{args…} and waits at most 5 s, suspending the process, not
+  /// the thread. Errors: `timeout` (a late reply is dropped), `no_process`, `exited`, `calling_self`, `mailbox_full`.
+  template <class Message, class... Args>
+  [[nodiscard]] detail::CallAwaiter<Message, typename Message::Reply> call(Args&&... args) const {
+    return call_within<Message>(call_timeout_default, std::forward<Args>(args)...);
+  }
+  /// As `call`, with another limit. Zero or less: no limit.
+  template <class Message, class... Args>
+  [[nodiscard]] detail::CallAwaiter<Message, typename Message::Reply> call_within(Duration timeout,
+                                                                                  Args&&... args) const {
+    return {pid_, detail::make_call<Server, Message>(std::forward<Args>(args)...), timeout};
+  }
+
+  /// Outside of a process: as `call`, blocking this thread. Errors: as `call`, and `wrong_thread` inside a process.
+  /// A call into a runtime whose threads have gone to sleep costs some 50 µs more than one into a busy runtime.
+  template <class Message, class... Args>
+  [[nodiscard]] Result<typename Message::Reply> call_blocking(Args&&... args) const {
+    return call_blocking_within<Message>(call_timeout_default, std::forward<Args>(args)...);
+  }
+  template <class Message, class... Args>
+  [[nodiscard]] Result<typename Message::Reply> call_blocking_within(Duration timeout, Args&&... args) const {
+    if (!pid_) return Error(ErrorCode::no_process, "the reference is empty");
+    return detail::block_on_call<Message, typename Message::Reply>(
+        pid_, detail::make_call<Server, Message>(std::forward<Args>(args)...), timeout);
+  }
+
+ private:
+  Pid pid_;
+};
+
+/// The address of whoever holds a name now; survives restarts.
+///
+/// Semantics: looks the name up when it is used. The holder must be a `Server`: `wrong_type` otherwise.
+/// Threads:   any; one object may be used by several threads.
+template <class Server>
+class Name {
+ public:
+  Name(RuntimeBase& runtime, std::string name) : runtime_(&runtime), name_(std::move(name)) {}
+
+  [[nodiscard]] const std::string& text() const noexcept { return name_; }
+
+  /// The holder. Errors: `no_process` when nobody holds the name, `wrong_type` when another kind of server does.
+  [[nodiscard]] Result<ServerRef<Server>> resolve() const {
+    Result<Pid> pid = runtime_->resolve(name_, detail::process_type<Server>);
+    if (!pid) return pid.error();
+    return ServerRef<Server>(*pid);
+  }
+
+  /// As ServerRef::cast; dropped when nobody holds the name.
+  template <class Message>
+  void cast(Message message) const {
+    detail::Node* node = detail::make_cast<Server, Message>(std::move(message));
+    static_cast<void>(detail::send(pid_or_none(), node));
+  }
+  template <class Message, class... Args>
+  [[nodiscard]] detail::CallAwaiter<Message, typename Message::Reply> call(Args&&... args) const {
+    return {pid_or_none(), detail::make_call<Server, Message>(std::forward<Args>(args)...), call_timeout_default};
+  }
+  template <class Message, class... Args>
+  [[nodiscard]] Result<typename Message::Reply> call_blocking(Args&&... args) const {
+    Result<ServerRef<Server>> server = resolve();
+    if (!server) return server.error();
+    return server->template call_blocking<Message>(std::forward<Args>(args)...);
+  }
+
+ private:
+  [[nodiscard]] Pid pid_or_none() const {
+    Result<Pid> pid = runtime_->resolve(name_, detail::process_type<Server>);
+    return pid ? *pid : Pid();
+  }
+
+  RuntimeBase* runtime_;
+  std::string name_;
+};
+
+}  // namespace dagverk

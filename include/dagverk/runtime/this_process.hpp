@@ -1,0 +1,134 @@
+#pragma once
+
+#include "dagverk/runtime/messages.hpp"
+#include "dagverk/runtime/server_ref.hpp"
+
+#include <optional>
+#include <string>
+#include <utility>
+
+namespace dagverk {
+
+/// A timer that was started; good for cancelling it.
+class TimerRef {
+ public:
+  TimerRef() = default;
+  explicit TimerRef(detail::TimerSlot slot) noexcept : slot_(slot) {}
+  [[nodiscard]] detail::TimerSlot slot() const noexcept { return slot_; }
+
+ private:
+  detail::TimerSlot slot_;
+};
+
+namespace detail {
+
+/// The parent's half of a link to a child that is about to start.
+void add_link(Pid child);
+void drop_link(Pid child) noexcept;
+
+/// Awaits the start of a server by a process; links the two when it is asked to.
+template <class Server, class... Args>
+class [[nodiscard]] StartAwaiter : private CallAwaiter<StartMessage<Server, Args...>, Pid> {
+  using Base = CallAwaiter<StartMessage<Server, Args...>, Pid>;
+
+ public:
+  StartAwaiter(Pid child, Node* request, bool linked) noexcept
+      : Base(child, request, start_timeout), child_(child), linked_(linked) {}
+
+  using Base::await_ready;
+  using Base::await_suspend;
+  [[nodiscard]] Result<ServerRef<Server>> await_resume();
+
+ private:
+  Pid child_;
+  bool linked_;
+};
+
+}  // namespace detail
+
+/// What code that runs in a process can do in its name. Each asserts that it is called inside a process.
+namespace this_process {
+
+/// True when the calling thread runs a process now.
+[[nodiscard]] bool inside() noexcept;
+[[nodiscard]] Pid pid() noexcept;
+[[nodiscard]] RuntimeBase& runtime() noexcept;
+
+/// Exit signals become `handle_info(Exit)` from now on instead of ending this process. `kill` is not trapped, nor is
+/// the parent's.
+void trap_exits(bool trap = true);
+
+/// Links this process with `other`: when one ends abnormally the other gets its exit signal. Linking twice is linking
+/// once. When `other` is gone, an exit signal `noproc` comes.
+void link(Pid other);
+/// Afterwards no exit signal of that link arrives.
+void unlink(Pid other);
+
+/// Watches `other`: one `handle_info(Down)` when it ends, at once with `noproc` when it is gone. Stackable.
+[[nodiscard]] MonitorRef monitor(Pid other);
+/// Stops watching; a Down that is already queued is not seen any more.
+void demonitor(MonitorRef ref);
+
+/// Sends an exit signal to `other` in this process' name.
+void exit(Pid other, ExitReason reason);
+
+/// Ends this process with `reason` once the current callback has returned; terminate runs.
+void stop(ExitReason reason = ExitReason::normal);
+
+/// Registers this process under `name`, released when it ends. Errors: `already_exists`.
+[[nodiscard]] Result<void> register_name(std::string name);
+
+/// Starts a server from inside a process: `co_await this_process::start<Server>(args…)`. Errors as RuntimeBase::start.
+template <class Server, class... Args>
+[[nodiscard]] detail::StartAwaiter<Server, std::decay_t<Args>...> start_with(StartOptions options, Args&&... args) {
+  const bool linked = static_cast<bool>(options.parent);
+  detail::Node* request = detail::make_start<Server>(std::move(options), std::forward<Args>(args)...);
+  const Pid child = runtime().new_process(detail::process_type<Server>.blocking);
+  if (linked) detail::add_link(child);
+  return {child, request, linked};
+}
+template <class Server, class... Args>
+[[nodiscard]] detail::StartAwaiter<Server, std::decay_t<Args>...> start(Args&&... args) {
+  return this_process::start_with<Server>(StartOptions(), std::forward<Args>(args)...);
+}
+/// As `start`, linked to this process, which becomes the parent.
+template <class Server, class... Args>
+[[nodiscard]] detail::StartAwaiter<Server, std::decay_t<Args>...> start_link(Args&&... args) {
+  StartOptions options;
+  options.parent = pid();
+  return this_process::start_with<Server>(std::move(options), std::forward<Args>(args)...);
+}
+
+/// Sends `message` to `server` (its handle_info) after `delay`.
+template <class Server, class Message>
+TimerRef send_after(Duration delay, ServerRef<Server> server, Message message) {
+  RuntimeBase& runtime = this_process::runtime();
+  detail::Node* node = detail::make_info<Server, Message>(std::move(message));
+  return TimerRef(runtime.arm_timer(runtime.clock().steady_now() + delay, server.pid(), node));
+}
+/// Cancels; the time that was left, or nothing when it has fired already.
+std::optional<Duration> cancel_timer(TimerRef timer) noexcept;
+
+/// Waits until `other` has ended, at most `timeout` (zero or less: for ever): its reason, `noproc` when it is gone
+/// already. Errors: `timeout`.
+[[nodiscard]] Async<Result<ExitReason>> wait_for_exit(Pid other, Duration timeout);
+
+/// Waits: `co_await this_process::sleep(50ms)`.
+[[nodiscard]] Async<void> sleep(Duration duration);
+
+}  // namespace this_process
+
+namespace detail {
+
+template <class Server, class... Args>
+Result<ServerRef<Server>> StartAwaiter<Server, Args...>::await_resume() {
+  Result<Pid> started = Base::await_resume();
+  if (!started) {
+    if (linked_) drop_link(child_);
+    return started.error();
+  }
+  return ServerRef<Server>(*started);
+}
+
+}  // namespace detail
+}  // namespace dagverk

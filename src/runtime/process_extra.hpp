@@ -1,0 +1,45 @@
+#pragma once
+
+#include "dagverk/runtime/detail/process_core.hpp"
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+namespace dagverk::detail {
+
+/// By number, not by address: the order of a hash table is part of what a deterministic runtime replays.
+struct PidHash {
+  std::size_t operator()(const Pid& pid) const noexcept { return static_cast<std::size_t>(pid.number()); }
+};
+
+/// A process that is suspended until we end.
+struct ExitWaiter {
+  Pid pid;
+  std::uint32_t token;
+};
+
+/// What most processes never need: allocated when the first link, monitor, name or exit option appears. The owner's
+/// alone.
+struct ProcessExtra {
+  std::unordered_set<Pid, PidHash> links;
+  std::unordered_map<std::uint64_t, Pid> watchers;  // who monitors us, by reference
+  std::unordered_map<std::uint64_t, Pid> monitors;  // whom we monitor, by reference
+  std::vector<ExitWaiter> exit_waiters;
+  std::vector<std::string> names;
+  std::vector<Node*> stop_calls;  // answered when the process has ended
+  ExitReason stop_reason;
+  Pid parent;
+  bool traps_exits = false;
+  bool run_terminate = true;  // for the exit that was requested
+};
+
+[[nodiscard]] inline ProcessExtra& extra_of(ProcessCore& core) {
+  if (core.extra == nullptr) core.extra = new ProcessExtra;
+  return *core.extra;
+}
+
+}  // namespace dagverk::detail

@@ -1,0 +1,94 @@
+#include "dagverk/runtime/runtime.hpp"
+
+#include "scheduler.hpp"
+
+#include "dagverk/base/mutex.hpp"
+
+#include <thread>
+#include <utility>
+
+namespace dagverk {
+
+namespace {
+
+/// A lane that is an OS thread.
+class ThreadLane final : public ExternalLane {
+ public:
+  explicit ThreadLane(std::move_only_function<void()> work) : work_(std::move(work)), thread_([this] { run(); }) {}
+  ThreadLane(const ThreadLane&) = delete;
+  ThreadLane& operator=(const ThreadLane&) = delete;
+  ~ThreadLane() override {
+    {
+      MutexLock lock(mutex_);
+      stopping_ = true;
+      changed_.notify_one();
+    }
+    thread_.join();
+  }
+
+  void ring() noexcept override {
+    if (rung_.exchange(true)) return;  // a run is coming that has not begun
+    MutexLock lock(mutex_);
+    changed_.notify_one();
+  }
+
+ private:
+  void run() {
+    for (;;) {
+      {
+        MutexLock lock(mutex_);
+        while (!rung_.load() && !stopping_) changed_.wait(mutex_);
+        if (!rung_.load()) return;
+      }
+      rung_.store(false);
+      work_();
+    }
+  }
+
+  std::move_only_function<void()> work_;
+  std::atomic<bool> rung_{false};
+  Mutex mutex_;
+  Condition changed_;
+  bool stopping_ DAGVERK_GUARDED_BY(mutex_) = false;
+  std::thread thread_;  // last: it uses the others
+};
+
+}  // namespace
+
+Runtime::Runtime(RuntimeOptions options)
+    : RuntimeBase(system_clock(), options.logger != nullptr ? *options.logger : stderr_logger()),
+      stop_timeout_(options.stop_timeout) {
+  scheduler_ = std::make_unique<detail::Scheduler>(*this, options);
+}
+
+Runtime::~Runtime() {
+  stop(stop_timeout_);
+  if (scheduler_->threads_stuck()) {
+    // Threads still run users' code on this memory: it stays.
+    scheduler_->abandon();
+    detail::keep_for_ever(scheduler_.release());
+    leak_processes();
+    return;
+  }
+  drop_all_processes();
+}
+
+StopReport Runtime::stop(Duration timeout) { return scheduler_->stop(timeout); }
+std::uint64_t Runtime::stuck_count() const noexcept { return scheduler_->stuck_count(); }
+unsigned Runtime::worker_count() const noexcept { return scheduler_->worker_count(); }
+
+std::unique_ptr<ExternalLane> Runtime::open_lane(std::string /*name*/, std::move_only_function<void()> work) {
+  return std::make_unique<ThreadLane>(std::move(work));
+}
+
+void Runtime::make_ready(detail::ProcessCore& core) noexcept { scheduler_->make_ready(core); }
+Result<void> Runtime::block_on(detail::BlockingWaiter& waiter, Duration timeout) {
+  return scheduler_->block_on(waiter, timeout);
+}
+void Runtime::give_own_thread(detail::ProcessCore& core) { scheduler_->give_own_thread(core); }
+void Runtime::on_timer_armed(SteadyTime deadline) noexcept {
+  if (scheduler_) scheduler_->timer_armed(deadline);
+}
+void Runtime::on_no_process_left() noexcept { scheduler_->no_process_left(); }
+
+}  // namespace dagverk

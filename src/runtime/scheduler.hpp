@@ -1,0 +1,135 @@
+#pragma once
+
+#include "parker.hpp"
+#include "process_table.hpp"
+#include "run_queue.hpp"
+
+#include "dagverk/base/mutex.hpp"
+#include "dagverk/runtime/runtime.hpp"
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace dagverk::detail {
+
+/// A thread of its own for servers that block; keeps serving new ones when its server has ended.
+class BlockingHost {
+ public:
+  BlockingHost() = default;
+  BlockingHost(const BlockingHost&) = delete;
+  BlockingHost& operator=(const BlockingHost&) = delete;
+  ~BlockingHost() = default;
+
+  void make_ready(ProcessCore& core) noexcept;
+
+ private:
+  friend class Scheduler;
+
+  Mutex mutex_;
+  Condition changed_;
+  std::deque<ProcessCore*> ready_ DAGVERK_GUARDED_BY(mutex_);
+  bool stopping_ DAGVERK_GUARDED_BY(mutex_) = false;
+  bool left_ DAGVERK_GUARDED_BY(mutex_) = false;  // the thread has ended
+  bool serves_ = false;                           // guarded by the scheduler's hosts mutex
+  std::atomic<ProcessCore*> running_{nullptr};
+  std::thread thread_;
+};
+
+/// The threads of a Runtime: who runs what, who steals, who sleeps, who has been stuck for too long.
+///
+/// A process that becomes ready goes to the run-next slot of the worker that made it ready (whose cache has what it
+/// needs) or, from outside, to the shared list. Workers run their own; a worker without work becomes the one searcher,
+/// spins for a while, and takes what has waited too long elsewhere; then it parks. Waking costs some 35 µs here, so
+/// surplus work wakes somebody rarely.
+class Scheduler {
+ public:
+  Scheduler(Runtime& runtime, const RuntimeOptions& options);
+  Scheduler(const Scheduler&) = delete;
+  Scheduler& operator=(const Scheduler&) = delete;
+  ~Scheduler();
+
+  void make_ready(ProcessCore& core) noexcept;
+  [[nodiscard]] Result<void> block_on(BlockingWaiter& waiter, Duration timeout) noexcept;
+  void give_own_thread(ProcessCore& core);
+  void timer_armed(SteadyTime deadline) noexcept;
+  void no_process_left() noexcept;
+
+  StopReport stop(Duration timeout);
+  [[nodiscard]] bool threads_stuck() const noexcept { return threads_stuck_; }
+  /// The runtime is about to be destroyed although threads are stuck: should they return, they must not touch it.
+  void abandon() noexcept { abandoned_.store(true, std::memory_order_release); }
+  [[nodiscard]] std::uint64_t stuck_count() const noexcept { return stuck_count_.load(std::memory_order_relaxed); }
+  [[nodiscard]] unsigned worker_count() const noexcept { return workers_wanted_; }
+
+ private:
+  struct Worker;
+  struct Slice;
+
+  void run_worker(Worker& self);
+  void run_host(BlockingHost& host);
+  void run_watchdog();
+  void run_one(Worker& self, ProcessCore& core);
+  [[nodiscard]] ProcessCore* next_local(Worker& self) noexcept;
+  [[nodiscard]] ProcessCore* take_shared(Worker& self) noexcept;
+  [[nodiscard]] ProcessCore* search(Worker& self);
+  [[nodiscard]] ProcessCore* steal(Worker& self, Worker& victim) noexcept;
+  void push_local(Worker& self, ProcessCore* core) noexcept;
+  void push_shared(ProcessCore* first, ProcessCore* last, std::uint32_t count) noexcept;
+  void park(Worker& self);
+  [[nodiscard]] bool work_to_take(const Worker& self) const noexcept;
+  void wake_one() noexcept;
+  void wake_for_surplus() noexcept;
+  void fire_due_timers() noexcept;
+  static bool should_yield(void* slice);
+  void look_for_stuck(std::vector<std::string>* report);
+  void start_spare();
+  [[nodiscard]] bool retire_if_surplus() noexcept;
+
+  Runtime& runtime_;
+  const RuntimeOptions options_;
+  const unsigned workers_wanted_;
+  const std::uint64_t slice_cycles_;
+  const std::uint64_t steal_age_cycles_;
+  const std::uint64_t spin_cycles_;
+  const std::uint64_t surplus_wake_cycles_;
+
+  // Slots for all workers there may ever be; only the first `worker_slots_` are in use.
+  std::vector<std::unique_ptr<Worker>> workers_;
+  std::atomic<unsigned> worker_slots_{0};
+  std::atomic<int> surplus_workers_{0};  // spares that are not needed any more; idle workers retire
+
+  Mutex shared_mutex_;
+  ProcessCore* shared_first_ DAGVERK_GUARDED_BY(shared_mutex_) = nullptr;
+  ProcessCore* shared_last_ DAGVERK_GUARDED_BY(shared_mutex_) = nullptr;
+  alignas(64) std::atomic<std::uint32_t> shared_count_{0};
+
+  alignas(64) std::atomic<int> parked_{0};
+  std::atomic<int> awake_{0};
+  std::atomic<int> searching_{0};
+  std::atomic<std::uint64_t> last_surplus_wake_{0};
+  std::atomic<bool> stopping_{false};
+  std::atomic<bool> abandoned_{false};
+  std::atomic<bool> waits_for_none_{false};
+
+  Mutex hosts_mutex_;
+  std::vector<std::unique_ptr<BlockingHost>> hosts_ DAGVERK_GUARDED_BY(hosts_mutex_);
+
+  Parker watchdog_parker_;
+  std::thread watchdog_;
+  std::atomic<std::uint64_t> stuck_count_{0};
+
+  Mutex stop_mutex_;
+  Condition stop_changed_;
+  bool stopped_ = false;
+  bool threads_stuck_ = false;
+  StopReport report_;
+};
+
+}  // namespace dagverk::detail

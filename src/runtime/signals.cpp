@@ -1,0 +1,198 @@
+#include "signals.hpp"
+
+#include "process_extra.hpp"
+
+#include "dagverk/runtime/runtime_base.hpp"
+
+#include <utility>
+
+namespace dagverk::detail {
+
+namespace {
+
+/// A signal whose payload knows how to act on the receiver and, when nobody is there, what to answer.
+template <class Payload, NodeClass node_class>
+struct SignalNode {
+  static bool run(Node* node, ProcessCore& core) {
+    Payload& payload = payload_of<Payload>(node);
+    payload.act(core);
+    payload.~Payload();
+    return true;
+  }
+  static void discard(Node* node, const ExitReason& /*reason*/) noexcept {
+    Payload& payload = payload_of<Payload>(node);
+    if constexpr (requires { payload.nobody(); }) payload.nobody();
+    payload.~Payload();
+    free_node(node);
+  }
+  static constexpr NodeOps ops{&run, &discard, type_name<Payload>(), node_class};
+};
+
+template <class Payload, NodeClass node_class = NodeClass::signal>
+Node* make(Payload payload) {
+  return make_node<Payload>(SignalNode<Payload, node_class>::ops, std::move(payload));
+}
+
+/// A trapped exit signal, as a message.
+struct TrappedExit {
+  Exit exit;
+  void act(ProcessCore& core) const {
+    if (core.behaviour != nullptr) core.behaviour->on_exit(core, exit);
+  }
+};
+
+struct ExitSignal {
+  Pid from;
+  ExitReason reason;
+  bool by_link;
+
+  void act(ProcessCore& core) {
+    ProcessExtra* extra = core.extra;
+    if (by_link && (extra == nullptr || extra->links.erase(from) == 0)) return;  // unlinked meanwhile
+    const bool from_parent = extra != nullptr && extra->parent && extra->parent == from;
+    const bool traps = extra != nullptr && extra->traps_exits;
+    if (traps && !from_parent) {
+      Node* message = make<TrappedExit, NodeClass::message>(TrappedExit{Exit{from, std::move(reason)}});
+      if (core.suspended()) {  // it waits, as every message does
+        static_cast<void>(send(core.pid(), message));
+      } else {
+        push_front(message);
+      }
+      return;
+    }
+    if (reason.kind() == ExitReason::Kind::normal && !traps && from != core.pid()) return;
+    // A server that traps exits is told to stop by its parent in order, with terminate; anybody else ends where it
+    // stands.
+    request_exit(core, std::move(reason), !traps, traps);
+  }
+};
+
+struct KillSignal {
+  void act(ProcessCore& core) const { request_exit(core, ExitReason::killed, true, false); }
+};
+
+struct LinkSignal {
+  Pid self;
+  Pid from;
+  void act(ProcessCore& core) const { extra_of(core).links.insert(from); }
+  void nobody() const { static_cast<void>(send(from, make_exit_signal(self, ExitReason::noproc, true))); }
+};
+
+struct UnlinkSignal {
+  Pid from;
+  void act(ProcessCore& core) const {
+    if (core.extra != nullptr) core.extra->links.erase(from);
+  }
+};
+
+struct DownMessage {
+  Down down;
+  void act(ProcessCore& core) {
+    // A reference that is not in the table was given up by demonitor.
+    if (core.extra == nullptr || core.extra->monitors.erase(down.ref.id) == 0) return;
+    if (core.behaviour != nullptr) core.behaviour->on_down(core, std::move(down));
+  }
+};
+
+struct MonitorSignal {
+  Pid self;
+  MonitorRef ref;
+  Pid watcher;
+  void act(ProcessCore& core) const { extra_of(core).watchers.emplace(ref.id, watcher); }
+  void nobody() const { static_cast<void>(send(watcher, make_down(Down{ref, self, ExitReason::noproc}))); }
+};
+
+struct DemonitorSignal {
+  MonitorRef ref;
+  void act(ProcessCore& core) const {
+    if (core.extra != nullptr) core.extra->watchers.erase(ref.id);
+  }
+};
+
+struct WaitTimeout {
+  void act(ProcessCore& core) const;
+};
+
+struct StopSignal {
+  ExitReason reason;
+  // What is suspended may wait for ever: it ends where it stands.
+  void act(ProcessCore& core) { request_exit(core, std::move(reason), core.suspended() && !core.terminating, true); }
+};
+
+struct ExitWatch {
+  Pid watcher;
+  std::uint32_t token;
+  void act(ProcessCore& core) const { extra_of(core).exit_waiters.push_back({watcher, token}); }
+  void nobody() const { static_cast<void>(send(watcher, make_exit_notice(token, ExitReason::noproc))); }
+};
+
+struct ExitNotice {
+  std::uint32_t token;
+  ExitReason reason;
+};
+
+struct ExitNoticeNode {
+  static void discard(Node* node, const ExitReason& /*reason*/) noexcept {
+    payload_of<ExitNotice>(node).~ExitNotice();
+    free_node(node);
+  }
+  static bool run(Node* node, ProcessCore& core) {
+    if (!accept_resume(core, payload_of<ExitNotice>(node).token, node)) discard(node, ExitReason::normal);
+    return false;
+  }
+  static constexpr NodeOps ops{&run, &discard, "exit notice", NodeClass::resume};
+};
+
+}  // namespace
+
+Node* make_exit_signal(Pid from, ExitReason reason, bool by_link) {
+  // Over a link even `kill` is an ordinary reason: it can be trapped.
+  if (!by_link && reason.kind() == ExitReason::Kind::kill) return make<KillSignal, NodeClass::kill>({});
+  return make<ExitSignal>({from, std::move(reason), by_link});
+}
+Node* make_link(Pid from, Pid to) { return make<LinkSignal>({to, from}); }
+Node* make_unlink(Pid from) { return make<UnlinkSignal>({from}); }
+Node* make_monitor(MonitorRef ref, Pid watched, Pid watcher) { return make<MonitorSignal>({watched, ref, watcher}); }
+Node* make_demonitor(MonitorRef ref) { return make<DemonitorSignal>({ref}); }
+Node* make_down(Down down) { return make<DownMessage, NodeClass::message>({std::move(down)}); }
+Node* make_wait_timeout() { return make<WaitTimeout>({}); }
+
+Node* make_stop_signal(ExitReason reason) { return make<StopSignal>({std::move(reason)}); }
+Node* make_exit_watch(Pid watcher, std::uint32_t token) { return make<ExitWatch>({watcher, token}); }
+Node* make_exit_notice(std::uint32_t token, ExitReason reason) {
+  return make_node<ExitNotice>(ExitNoticeNode::ops, token, std::move(reason));
+}
+ExitReason take_exit_notice(Node* notice) {
+  ExitReason reason = std::move(payload_of<ExitNotice>(notice).reason);
+  ExitNoticeNode::discard(notice, ExitReason::normal);
+  return reason;
+}
+
+void request_exit(ProcessCore& core, ExitReason reason, bool now, bool run_terminate) {
+  ProcessExtra& extra = extra_of(core);
+  const bool killed = reason.kind() == ExitReason::Kind::killed;
+  if (!core.stop_requested || killed) {  // the first reason counts, unless it is cut short by a kill
+    extra.stop_reason = std::move(reason);
+    extra.run_terminate = run_terminate;
+  }
+  core.stop_requested = true;
+  if (now) core.exit_now = true;
+}
+
+namespace {
+
+void WaitTimeout::act(ProcessCore& core) const {
+  core.wait_timer = nullptr;
+  if (core.wait_status != WaitStatus::waiting || core.wait_deadline == SteadyTime::max()) return;
+  RuntimeBase& runtime = *core.runtime;
+  if (runtime.clock().steady_now() < core.wait_deadline) {
+    const TimerSlot slot = runtime.arm_timer(core.wait_deadline, core.pid(), make_wait_timeout());
+    core.wait_timer = slot.entry;
+    core.wait_timer_sequence = slot.sequence;
+    return;
+  }
+  static_cast<void>(accept_resume(core, core.wait_token, nullptr));
+}
+
+}  // namespace
+}  // namespace dagverk::detail

@@ -1,0 +1,262 @@
+// Links, monitors, exit signals, order and replay on the deterministic runtime.
+
+#include "dagverk/runtime/deterministic_runtime.hpp"
+#include "dagverk/runtime/gen_server.hpp"
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+namespace dagverk {
+namespace {
+
+using namespace std::chrono_literals;
+
+/// A process that does what it is told and writes down what it sees.
+class Puppet : public GenServer<Puppet> {
+ public:
+  struct Trap {};
+  struct Link {
+    Pid other;
+  };
+  struct Unlink {
+    Pid other;
+  };
+  struct Monitor {
+    Pid other;
+    bool then_demonitor = false;
+  };
+  struct End {
+    ExitReason reason;
+  };
+  struct Signal {
+    Pid other;
+    ExitReason reason;
+  };
+  struct StartChild {
+    using Reply = ServerRef<Puppet>;
+    std::vector<std::string>* log;
+  };
+
+  explicit Puppet(std::vector<std::string>* log) : log_(log) {}
+  void handle_cast(Trap) { this_process::trap_exits(); }
+  void handle_cast(Link link) { this_process::link(link.other); }
+  void handle_cast(Unlink unlink) { this_process::unlink(unlink.other); }
+  void handle_cast(Monitor monitor) {
+    const MonitorRef ref = this_process::monitor(monitor.other);
+    if (monitor.then_demonitor) this_process::demonitor(ref);
+  }
+  void handle_cast(End end) { stop(end.reason); }
+  void handle_cast(Signal signal) { this_process::exit(signal.other, signal.reason); }
+  Async<Result<ServerRef<Puppet>>> handle_call(StartChild start) {
+    Result<ServerRef<Puppet>> child = co_await this_process::start_link<Puppet>(start.log);
+    co_return child;
+  }
+  void handle_info(Down down) { log_->push_back("down " + down.reason.to_string()); }
+  void handle_info(Exit exit) { log_->push_back("exit " + exit.reason.to_string()); }
+  void terminate(const ExitReason& reason) { log_->push_back("terminate " + reason.to_string()); }
+
+ private:
+  std::vector<std::string>* log_;
+};
+
+struct Pair {
+  DeterministicRuntime runtime;
+  std::vector<std::string> a_log;
+  std::vector<std::string> b_log;
+  ServerRef<Puppet> a = runtime.start<Puppet>(&a_log).value();
+  ServerRef<Puppet> b = runtime.start<Puppet>(&b_log).value();
+};
+
+using Log = std::vector<std::string>;
+
+TEST(Process, CC_PRO_001_a_normal_exit_signal_does_not_end_a_process_that_does_not_trap) {
+  Pair p;
+  p.a.cast(Puppet::Signal{p.b.pid(), ExitReason::normal});
+  p.runtime.run_until_idle();
+  EXPECT_TRUE(RuntimeBase::alive(p.b.pid()));
+}
+
+TEST(Process, CC_PRO_002_kill_cannot_be_trapped_and_monitors_see_killed) {
+  Pair p;
+  p.b.cast(Puppet::Trap{});
+  p.a.cast(Puppet::Monitor{p.b.pid()});
+  p.runtime.run_until_idle();
+  p.a.cast(Puppet::Signal{p.b.pid(), ExitReason::kill});
+  p.runtime.run_until_idle();
+  EXPECT_FALSE(RuntimeBase::alive(p.b.pid()));
+  EXPECT_EQ(p.a_log, Log{"down killed"});
+  EXPECT_EQ(p.b_log, Log{});
+}
+
+TEST(Process, CC_PRO_004_a_linked_process_that_exits_with_kill_spreads_a_reason_that_can_be_trapped) {
+  Pair p;
+  p.a.cast(Puppet::Trap{});
+  p.a.cast(Puppet::Link{p.b.pid()});
+  p.runtime.run_until_idle();
+  p.b.cast(Puppet::End{ExitReason::kill});
+  p.runtime.run_until_idle();
+  EXPECT_EQ(p.a_log, Log{"exit kill"});
+  EXPECT_TRUE(RuntimeBase::alive(p.a.pid()));
+}
+
+TEST(Process, CC_PRO_005_monitoring_a_process_that_has_ended_delivers_noproc) {
+  Pair p;
+  ASSERT_TRUE(p.runtime.stop(p.b.pid()));
+  p.a.cast(Puppet::Monitor{p.b.pid()});
+  p.runtime.run_until_idle();
+  EXPECT_EQ(p.a_log, Log{"down noproc"});
+}
+
+TEST(Process, CC_PRO_006_after_demonitor_no_down_is_seen_even_if_it_was_queued) {
+  Pair p;
+  ASSERT_TRUE(p.runtime.stop(p.b.pid()));
+  p.a.cast(Puppet::Monitor{p.b.pid(), true});
+  p.runtime.run_until_idle();
+  EXPECT_EQ(p.a_log, Log{});
+}
+
+TEST(Process, monitors_stack_and_each_fires_once) {
+  Pair p;
+  p.a.cast(Puppet::Monitor{p.b.pid()});
+  p.a.cast(Puppet::Monitor{p.b.pid()});
+  p.runtime.run_until_idle();
+  p.b.cast(Puppet::End{ExitReason::shutdown});
+  p.runtime.run_until_idle();
+  EXPECT_EQ(p.a_log, (Log{"down shutdown", "down shutdown"}));
+}
+
+TEST(Process, an_abnormal_end_spreads_over_links_and_a_normal_one_does_not) {
+  Pair p;
+  p.a.cast(Puppet::Link{p.b.pid()});
+  p.a.cast(Puppet::Link{p.b.pid()});
+  p.runtime.run_until_idle();
+  p.b.cast(Puppet::End{ExitReason::custom("boom")});
+  p.runtime.run_until_idle();
+  EXPECT_EQ(p.runtime.exit_reason(p.a), ExitReason::custom("boom"));
+  EXPECT_EQ(p.a_log, Log{});  // not trapping: no terminate
+
+  Pair q;
+  q.a.cast(Puppet::Link{q.b.pid()});
+  q.runtime.run_until_idle();
+  q.b.cast(Puppet::End{ExitReason::normal});
+  q.runtime.run_until_idle();
+  EXPECT_TRUE(RuntimeBase::alive(q.a.pid()));
+}
+
+TEST(Process, after_unlink_no_exit_signal_of_that_link_arrives) {
+  Pair p;
+  p.a.cast(Puppet::Link{p.b.pid()});
+  p.runtime.run_until_idle();
+  p.a.cast(Puppet::Unlink{p.b.pid()});
+  p.runtime.run_until_idle();
+  p.b.cast(Puppet::End{ExitReason::custom("boom")});
+  p.runtime.run_until_idle();
+  EXPECT_TRUE(RuntimeBase::alive(p.a.pid()));
+}
+
+TEST(Process, linking_to_a_process_that_has_ended_brings_noproc) {
+  Pair p;
+  ASSERT_TRUE(p.runtime.stop(p.b.pid()));
+  p.a.cast(Puppet::Link{p.b.pid()});
+  p.runtime.run_until_idle();
+  EXPECT_EQ(p.runtime.exit_reason(p.a), ExitReason::noproc);
+}
+
+TEST(Process, CC_SRV_013_a_trapping_child_ends_in_order_when_its_parent_does) {
+  Pair p;
+  std::vector<std::string> child_log;
+  ServerRef<Puppet> child = p.a.call_blocking<Puppet::StartChild>(&child_log).value();
+  child.cast(Puppet::Trap{});
+  p.runtime.run_until_idle();
+  p.a.cast(Puppet::End{ExitReason::custom("going")});
+  p.runtime.run_until_idle();
+  EXPECT_EQ(child_log, Log{"terminate going"});
+  EXPECT_EQ(p.runtime.exit_reason(child), ExitReason::custom("going"));
+}
+
+TEST(Process, a_message_sent_before_an_exit_signal_by_the_same_sender_is_seen_before_it) {
+  Pair p;
+  p.b.cast(Puppet::Trap{});
+  p.runtime.run_until_idle();
+  p.b.cast(Puppet::Monitor{Pid(), false});  // answers noproc to itself
+  p.runtime.exit(p.b.pid(), ExitReason::shutdown);
+  p.runtime.run_until_idle();
+  EXPECT_EQ(p.b_log.size(), 2U);
+}
+
+/// Sends a number of casts to everybody it knows, at random moments of the schedule.
+class Gossip : public GenServer<Gossip> {
+ public:
+  struct Meet {
+    std::vector<ServerRef<Gossip>> others;
+  };
+  struct Rumour {
+    int hops;
+  };
+  void handle_cast(Meet meet) { others_ = std::move(meet.others); }
+  void handle_cast(Rumour rumour) {
+    if (rumour.hops == 0) return;
+    for (const ServerRef<Gossip>& other : others_) other.cast(Rumour{rumour.hops - 1});
+  }
+
+ private:
+  std::vector<ServerRef<Gossip>> others_;
+};
+
+std::vector<std::string> gossip_trace(std::uint64_t seed) {
+  DeterministicRuntime runtime(DeterministicOptions{.seed = seed});
+  std::vector<std::string> trace;
+  runtime.set_trace([&](const TraceStep& step) {
+    trace.push_back(std::to_string(step.pid_number) + " " + std::string(step.handled));
+  });
+  std::vector<ServerRef<Gossip>> all;
+  for (int index = 0; index < 5; ++index) all.push_back(runtime.start<Gossip>().value());
+  for (const ServerRef<Gossip>& one : all) one.cast(Gossip::Meet{all});
+  all[0].cast(Gossip::Rumour{4});
+  runtime.run_until_idle();
+  return trace;
+}
+
+TEST(DeterministicRuntime, the_same_seed_gives_the_same_order_and_another_seed_another) {
+  const std::vector<std::string> first = gossip_trace(42);
+  EXPECT_EQ(first, gossip_trace(42));
+  EXPECT_NE(first, gossip_trace(43));
+  EXPECT_GT(first.size(), 500U);
+}
+
+TEST(DeterministicRuntime, lanes_run_on_the_callers_thread_and_rings_merge) {
+  DeterministicRuntime runtime;
+  int runs = 0;
+  std::unique_ptr<ExternalLane> lane = runtime.open_lane("disk", [&] { ++runs; });
+  lane->ring();
+  lane->ring();
+  EXPECT_EQ(runs, 0);
+  runtime.run_until_idle();
+  EXPECT_EQ(runs, 1);
+  lane->ring();
+  lane.reset();
+  EXPECT_EQ(runs, 2);
+}
+
+TEST(DeterministicRuntime, wait_for_exit_resumes_when_the_other_has_ended_or_the_limit_passed) {
+  DeterministicRuntime runtime;
+  std::vector<std::string> log;
+  Pid sleeper = runtime.spawn([]() -> Async<void> { co_await this_process::sleep(10s); });
+  runtime.spawn([&]() -> Async<void> {
+    Result<ExitReason> early = co_await this_process::wait_for_exit(sleeper, 1s);
+    log.emplace_back(to_string(early.error().code()));
+    Result<ExitReason> ended = co_await this_process::wait_for_exit(sleeper, 0s);
+    log.push_back(ended->to_string());
+    Result<ExitReason> gone = co_await this_process::wait_for_exit(sleeper, 0s);
+    log.push_back(gone->to_string());
+  });
+  runtime.advance(1s);
+  EXPECT_EQ(log, Log{"timeout"});
+  runtime.advance(10s);
+  EXPECT_EQ(log, (Log{"timeout", "normal", "noproc"}));
+}
+
+}  // namespace
+}  // namespace dagverk

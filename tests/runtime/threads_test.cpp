@@ -1,0 +1,195 @@
+// The threaded runtime: what only real threads can show.
+
+#include "dagverk/runtime/completion.hpp"
+#include "dagverk/runtime/gen_server.hpp"
+#include "dagverk/runtime/runtime.hpp"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <latch>
+#include <thread>
+#include <vector>
+
+namespace dagverk {
+namespace {
+
+using namespace std::chrono_literals;
+
+class Sum : public GenServer<Sum> {
+ public:
+  struct Add {
+    std::uint64_t by;
+  };
+  struct Total {
+    using Reply = std::uint64_t;
+  };
+  void handle_cast(Add add) { total_ += add.by; }
+  std::uint64_t handle_call(Total) { return total_; }
+
+ private:
+  std::uint64_t total_ = 0;
+};
+
+TEST(Runtime, casts_from_many_threads_all_arrive_and_each_threads_own_before_its_call) {
+  Runtime runtime(RuntimeOptions{.workers = 2});
+  ServerRef<Sum> sum = runtime.start<Sum>().value();
+  constexpr std::uint64_t per_thread = 20'000;
+  std::vector<std::thread> threads;
+  std::atomic<int> short_counts{0};
+  for (int index = 0; index < 4; ++index) {
+    threads.emplace_back([&] {
+      for (std::uint64_t cast = 0; cast < per_thread; ++cast) sum.cast(Sum::Add{1});
+      if (sum.call_blocking<Sum::Total>().value_or(0) < per_thread) ++short_counts;
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(short_counts, 0);
+  EXPECT_EQ(sum.call_blocking<Sum::Total>(), 4 * per_thread);
+}
+
+class Relay : public GenServer<Relay> {
+ public:
+  struct Ask {
+    using Reply = std::uint64_t;
+    int times;
+  };
+  explicit Relay(ServerRef<Sum> sum) : sum_(sum) {}
+  Async<std::uint64_t> handle_call(Ask ask) {
+    std::uint64_t last = 0;
+    for (int time = 0; time < ask.times; ++time) {
+      sum_.cast(Sum::Add{1});
+      Result<std::uint64_t> total = co_await sum_.call<Sum::Total>();
+      last = total.value_or(0);
+    }
+    co_return last;
+  }
+
+ private:
+  ServerRef<Sum> sum_;
+};
+
+TEST(Runtime, calls_between_processes_suspend_and_resume_across_threads) {
+  Runtime runtime(RuntimeOptions{.workers = 2});
+  ServerRef<Sum> sum = runtime.start<Sum>().value();
+  std::vector<ServerRef<Relay>> relays;
+  for (int index = 0; index < 4; ++index) relays.push_back(runtime.start<Relay>(sum).value());
+  std::vector<std::thread> threads;
+  for (const ServerRef<Relay>& relay : relays) {
+    threads.emplace_back([relay] { EXPECT_TRUE(relay.call_blocking_within<Relay::Ask>(60s, 2'000)); });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(sum.call_blocking<Sum::Total>(), 8'000U);
+}
+
+TEST(Runtime, processes_that_start_and_end_in_a_storm_are_all_gone_at_the_end) {
+  Runtime runtime(RuntimeOptions{.workers = 2});
+  std::atomic<int> ran{0};
+  for (int round = 0; round < 50; ++round) {
+    for (int index = 0; index < 200; ++index) {
+      runtime.spawn([&ran] { ran.fetch_add(1); });
+    }
+    Pid victim = runtime.spawn([]() -> Async<void> { co_await this_process::sleep(1h); });
+    runtime.exit(victim, ExitReason::kill);
+  }
+  EXPECT_TRUE(runtime.stop(10s).clean());
+  EXPECT_EQ(ran, 10'000);
+  EXPECT_EQ(runtime.process_count(), 0U);
+}
+
+TEST(Runtime, a_blocking_call_inside_a_process_is_refused) {
+  Runtime runtime(RuntimeOptions{.workers = 1});
+  ServerRef<Sum> sum = runtime.start<Sum>().value();
+  const auto ask = [sum]() -> Async<Result<ErrorCode>> { co_return sum.call_blocking<Sum::Total>().error().code(); };
+  EXPECT_EQ(runtime.run(ask()), ErrorCode::wrong_thread);
+}
+
+TEST(Runtime, two_callbacks_that_do_not_return_stop_nobody_else) {
+  Runtime runtime(RuntimeOptions{.workers = 2, .stuck_after = 50ms, .logger = &null_logger()});
+  std::latch release(1);
+  std::latch inside(2);
+  for (int index = 0; index < 2; ++index) {
+    runtime.spawn([&] {
+      inside.count_down();
+      release.wait();
+    });
+  }
+  inside.wait();  // both workers are blocked now
+  ServerRef<Sum> sum = runtime.start<Sum>().value();
+  sum.cast(Sum::Add{3});
+  EXPECT_EQ(sum.call_blocking<Sum::Total>(), 3U);
+  EXPECT_EQ(runtime.stuck_count(), 2U);
+  release.count_down();
+  EXPECT_TRUE(runtime.stop(10s).clean());
+}
+
+TEST(Runtime, a_callback_that_never_returns_is_reported_at_stop_and_does_not_hang_the_program) {
+  static std::latch* never = new std::latch(1);  // outlives the runtime: the stuck thread goes on waiting for it
+  auto runtime = std::make_unique<Runtime>(RuntimeOptions{.workers = 1, .stuck_after = 20ms, .logger = &null_logger()});
+  std::latch inside(1);
+  runtime->spawn([&] {
+    inside.count_down();
+    never->wait();
+  });
+  inside.wait();
+  const StopReport report = runtime->stop(50ms);
+  EXPECT_EQ(report.killed, 1U);
+  EXPECT_EQ(report.stuck.size(), 1U);
+  runtime.reset();
+}
+
+class Blocker : public GenServer<Blocker> {
+ public:
+  static constexpr bool blocking = true;
+  struct Thread {
+    using Reply = std::thread::id;
+  };
+  std::thread::id handle_call(Thread) { return std::this_thread::get_id(); }
+};
+
+TEST(Runtime, a_blocking_server_has_a_thread_of_its_own) {
+  Runtime runtime(RuntimeOptions{.workers = 1});
+  const auto worker = []() -> Async<Result<std::thread::id>> { co_return std::this_thread::get_id(); };
+  const std::thread::id worker_thread = runtime.run(worker()).value();
+  ServerRef<Blocker> one = runtime.start<Blocker>().value();
+  ServerRef<Blocker> two = runtime.start<Blocker>().value();
+  const std::thread::id first = one.call_blocking<Blocker::Thread>().value();
+  EXPECT_NE(first, worker_thread);
+  EXPECT_NE(first, two.call_blocking<Blocker::Thread>().value());
+  EXPECT_EQ(first, one.call_blocking<Blocker::Thread>().value());
+}
+
+TEST(Runtime, completions_from_other_threads_and_timers_wake_their_processes) {
+  Runtime runtime(RuntimeOptions{.workers = 2});
+  std::mutex mutex;
+  std::vector<Completer<Result<int>>> waiting;
+  std::unique_ptr<ExternalLane> lane = runtime.open_lane("outside", [&] {
+    std::vector<Completer<Result<int>>> batch;
+    {
+      std::lock_guard lock(mutex);
+      batch.swap(waiting);
+    }
+    for (Completer<Result<int>>& completer : batch) completer.complete(1);
+  });
+  const auto work = [&](int rounds) -> Async<Result<int>> {
+    int sum = 0;
+    for (int round = 0; round < rounds; ++round) {
+      auto [completion, completer] = make_completion<Result<int>>();
+      {
+        std::lock_guard lock(mutex);
+        waiting.push_back(std::move(completer));
+      }
+      lane->ring();
+      Result<int> one = co_await std::move(completion);
+      sum += one.value_or(0);
+    }
+    co_await this_process::sleep(1ms);
+    co_return sum;
+  };
+  std::vector<std::thread> threads;
+  for (int index = 0; index < 3; ++index) threads.emplace_back([&] { EXPECT_EQ(runtime.run(work(500)), 500); });
+  for (std::thread& thread : threads) thread.join();
+}
+
+}  // namespace
+}  // namespace dagverk
