@@ -786,15 +786,16 @@ RC_GTEST_PROP(JobCodec, a_recorded_payload_with_random_damage_is_read_or_refused
   RC_ASSERT(failed->failure_count() == job->failure_count() + 1);
 }
 
-// Another parser is the judge of what is JSON, except about lone surrogates: it refuses them, we pass them on. An
-// exponent beyond its own numbers is no matter of syntax.
-bool other_parser_accepts(std::string_view text) {
+// Another parser is the judge of what is JSON. It has no opinion when it gives up early, at an exponent beyond its
+// numbers.
+std::optional<bool> other_parser_accepts(std::string_view text) {
   boost::json::parse_options options;
   options.allow_invalid_utf8 = true;
   options.max_depth = 128;
   boost::json::error_code error;
   boost::json::parse(boost::json::string_view(text.data(), text.size()), error, {}, options);
-  return !error || error == boost::json::error::exponent_overflow;
+  if (error == boost::json::error::exponent_overflow) return std::nullopt;
+  return !error;
 }
 
 bool scanner_accepts(std::string_view text) {
@@ -815,9 +816,10 @@ RC_GTEST_PROP(JsonText, agrees_with_another_parser_about_what_is_json, ()) {
     if (*rc::gen::arbitrary<bool>() && place < text.size()) text.erase(place, 1);
     text.insert(std::min(place, text.size()), inserted);
   }
-  const bool lone_surrogate = text.find("\\ud") != std::string::npos;
-  if (lone_surrogate && scanner_accepts(text)) return;
-  RC_ASSERT(scanner_accepts(text) == other_parser_accepts(text));
+  const bool accepted = scanner_accepts(text);
+  // It refuses lone surrogates, we pass them on.
+  if (accepted && text.find("\\ud") != std::string::npos) return;
+  RC_ASSERT(other_parser_accepts(text).value_or(accepted) == accepted);
 }
 
 RC_GTEST_PROP(JsonText, any_text_survives_being_written_and_read, ()) {
