@@ -52,6 +52,7 @@ void each_field(E& event, Visit&& visit) {
   if constexpr (Is<E, JobPromoted>) visit("from", event.from);
   if constexpr (requires { event.started_at; }) visit("started_at", event.started_at);
   if constexpr (Is<E, JobFinished>) visit("finished_at", event.finished_at);
+  if constexpr (Is<E, JobFinished>) visit("output", event.output);
   if constexpr (requires { event.failed_at; }) visit("failed_at", event.failed_at);
   if constexpr (requires { event.due_at; }) visit("due_at", event.due_at);
   if constexpr (Is<E, JobDied>) visit("died_at", event.died_at);

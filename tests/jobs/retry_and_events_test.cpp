@@ -170,7 +170,7 @@ std::vector<Event> one_of_each() {
       JobScheduled{identity, now, later},
       JobPromoted{identity, now, "schedule"},
       JobStarted{identity, now},
-      JobFinished{identity, now, later},
+      JobFinished{identity, now, later, "d41d8  file\n"},
       JobFailed{identity, now, later, "std::runtime_error", "no \"luck\"\n", "frame 1\nframe 2"},
       JobRetried{identity, now, later},
       JobDied{identity, now, "retries exhausted"},

@@ -65,6 +65,7 @@ struct JobFinished {
   JobIdentity job;
   WallTime started_at;
   WallTime finished_at;
+  std::string output = {};  ///< what the run left to be read: a command's standard output, a function's result; cut
   friend bool operator==(const JobFinished&, const JobFinished&) = default;
 };
 
