@@ -761,6 +761,43 @@ TEST_P(JobStoreConformance, the_journal_keeps_to_its_limits_and_says_what_a_read
   EXPECT_EQ(store->read_journal({late.next, 100, {}})->next, late.next);
 }
 
+// --- waiting for changes
+// -----------------------------------------------------------------------------------------------
+
+TEST_P(JobStoreConformance, a_wait_for_change_that_has_already_happened_returns_at_once) {
+  const std::uint64_t ready = store_->store().change_count(jobs::ChangeKind::ready);
+  const std::uint64_t journal = store_->store().change_count(jobs::ChangeKind::journal);
+  enqueue(*store_, {"a"});
+
+  const auto seen = store_->runtime().run(store_->store().wait_for_change(jobs::ChangeKind::ready, ready, 1h));
+  ASSERT_TRUE(seen) << seen.error().message();
+  EXPECT_NE(*seen, ready);
+  EXPECT_EQ(*seen, store_->store().change_count(jobs::ChangeKind::ready));
+  EXPECT_NE(store_->store().change_count(jobs::ChangeKind::journal), journal);
+}
+
+TEST_P(JobStoreConformance, a_wait_for_change_ends_when_jobs_come_into_a_queue) {
+  const auto other = world_->open();
+  for (StoreSession* origin : {store_.get(), other.get()}) {
+    std::vector<std::uint64_t> woken;
+    const std::uint64_t before = store_->store().change_count(jobs::ChangeKind::ready);
+    jobs::JobStore& waiting = store_->store();
+    jobs::JobStore& changing = origin->store();
+    const std::string jid = origin == store_.get() ? "own" : "foreign";
+    const Pid enqueuer = store_->runtime().spawn([&changing, jid]() -> Async<void> {
+      std::vector<jobs::EnqueueRequest> batch;
+      batch.push_back(job(jid));
+      const auto outcomes = co_await changing.enqueue(std::move(batch));
+      EXPECT_TRUE(outcomes);
+    });
+    const auto changed = store_->runtime().run(waiting.wait_for_change(jobs::ChangeKind::ready, before, 1h));
+    ASSERT_TRUE(changed) << changed.error().message();
+    EXPECT_NE(*changed, before) << jid;
+    EXPECT_EQ(state_of(*store_, jid), JobState::ready);
+    static_cast<void>(enqueuer);
+  }
+}
+
 // --- all of it together ----------------------------------------------------------------------------------------------
 
 /// Does random operations through two sessions and compares the store with a model after each.

@@ -1,10 +1,12 @@
 #pragma once
 
 #include "conformance/store_world.hpp"
-#include "stores/sqlite/engine.hpp"
 
 #include "dagverk/base/concat.hpp"
 #include "dagverk/base/random.hpp"
+#include "dagverk/runtime/deterministic_runtime.hpp"
+#include "dagverk/runtime/runtime.hpp"
+#include "dagverk/stores/sqlite/sqlite_store.hpp"
 
 #include <filesystem>
 #include <unistd.h>
@@ -56,60 +58,8 @@ class ScratchFolder {
   std::filesystem::path path_;
 };
 
-/// The engine itself: what the store does, without its threads.
-class EngineSession final : public StoreSession {
- public:
-  explicit EngineSession(std::unique_ptr<stores::Engine> engine) : engine_(std::move(engine)) {}
-
-  Outcomes enqueue(Batch<jobs::EnqueueRequest> jobs) override { return run(stores::op::Enqueue{std::move(jobs)}); }
-  Result<Batch<jobs::TakenJob>> take(jobs::TakeRequest request) override {
-    return run(stores::op::Take{std::move(request)});
-  }
-  Outcomes settle(Batch<jobs::Settlement> settlements) override {
-    return run(stores::op::Settle{std::move(settlements)});
-  }
-  Result<jobs::DuePage> peek_due(WallTime now, std::size_t limit) override {
-    return run(stores::op::PeekDue{now, limit});
-  }
-  Outcomes promote(Batch<jobs::Promotion> promotions) override {
-    return run(stores::op::Promote{std::move(promotions)});
-  }
-  Result<jobs::NodeEpoch> register_node(jobs::NodeSpec spec) override {
-    return run(stores::op::RegisterNode{std::move(spec)});
-  }
-  Result<std::size_t> renew_lease(jobs::NodeEpoch node) override { return run(stores::op::RenewLease{node, {}}); }
-  Result<std::size_t> retire_node(jobs::NodeEpoch node) override { return run(stores::op::RetireNode{node}); }
-  Result<jobs::RescueReport> rescue_dead_nodes(jobs::NodeEpoch rescuer, std::size_t limit) override {
-    return run(stores::op::Rescue{rescuer, limit});
-  }
-  Result<Batch<jobs::NodeInfo>> list_nodes() override { return run(stores::op::ListNodes{}); }
-  Result<std::optional<jobs::StoredJob>> find(std::string jid) override {
-    return run(stores::op::Find{std::move(jid)});
-  }
-  Result<jobs::JobPage> list(jobs::ListQuery query) override { return run(stores::op::List{std::move(query)}); }
-  Outcomes retry_now(Batch<jobs::RetryNow> jobs) override { return run(stores::op::MoveNow{std::move(jobs)}); }
-  Outcomes remove(Batch<std::string> jids) override { return run(stores::op::Remove{std::move(jids), {}}); }
-  Result<Batch<jobs::QueueInfo>> queues(std::string after, std::size_t limit) override {
-    return run(stores::op::Queues{std::move(after), limit});
-  }
-  Result<jobs::StoreTotals> totals() override { return run(stores::op::Totals{}); }
-  Result<jobs::JournalPage> read_journal(jobs::JournalQuery query) override {
-    return run(stores::op::ReadJournal{std::move(query)});
-  }
-  Result<jobs::JournalCursor> journal_end() override { return run(stores::op::JournalEnd{}); }
-
- private:
-  template <class Operation>
-  Result<typename Operation::Reply> run(Operation operation) {
-    auto result = engine_->run(std::move(operation));
-    engine_->checkpoint_if_due();
-    return result;
-  }
-
-  std::unique_ptr<stores::Engine> engine_;
-};
-
-class EngineWorld final : public StoreWorld {
+/// SQLite stores on one file and one runtime.
+class SqliteWorld : public StoreWorld {
  public:
   std::unique_ptr<StoreSession> open(StoreLimits limits) override {
     stores::SqliteOptions options;
@@ -119,18 +69,48 @@ class EngineWorld final : public StoreWorld {
     options.journal_age_limit = limits.journal_age_limit;
     options.dead_count_limit = limits.dead_count_limit;
     options.dead_age_limit = limits.dead_age_limit;
-    options.clock = &clock_;
-    options.boot_clock = &clock_;
-    return std::make_unique<EngineSession>(stores::Engine::open(std::move(options)).value());
+    adjust(options);
+    return std::make_unique<StoreSession>(runtime(), stores::SqliteStore::open(runtime(), std::move(options)).value());
   }
   using StoreWorld::open;
-  void advance(Duration by) override { clock_.advance(by); }
-  [[nodiscard]] WallTime now() const override { return clock_.wall_now(); }
   [[nodiscard]] Duration lease() const override { return stores::SqliteOptions().lease; }
+
+ protected:
+  [[nodiscard]] virtual RuntimeBase& runtime() = 0;
+  virtual void adjust(stores::SqliteOptions& options) = 0;
 
  private:
   ScratchFolder folder_;
+};
+
+/// The order of everything drawn from a seed, and virtual time.
+class SqliteWorldDeterministic final : public SqliteWorld {
+ public:
+  void advance(Duration by) override { runtime_.advance(by); }
+  [[nodiscard]] WallTime now() const override { return runtime_.clock().wall_now(); }
+
+ private:
+  [[nodiscard]] RuntimeBase& runtime() override { return runtime_; }
+  void adjust(stores::SqliteOptions& /*options*/) override {}
+
+  DeterministicRuntime runtime_;
+};
+
+/// Real threads, with clocks moved by hand.
+class SqliteWorldThreaded final : public SqliteWorld {
+ public:
+  void advance(Duration by) override { clock_.advance(by); }
+  [[nodiscard]] WallTime now() const override { return clock_.wall_now(); }
+
+ private:
+  [[nodiscard]] RuntimeBase& runtime() override { return runtime_; }
+  void adjust(stores::SqliteOptions& options) override {
+    options.clock = &clock_;
+    options.boot_clock = &clock_;
+  }
+
   HandClock clock_;
+  Runtime runtime_{RuntimeOptions{.workers = 2}};
 };
 
 }  // namespace dagverk::conformance

@@ -1,11 +1,13 @@
 #pragma once
 
 #include "dagverk/base/result.hpp"
-#include "dagverk/jobs/store_types.hpp"
+#include "dagverk/jobs/job_store.hpp"
+#include "dagverk/runtime/runtime_base.hpp"
 
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace dagverk::conformance {
@@ -17,30 +19,46 @@ class StoreSession {
   using Batch = std::vector<T>;
   using Outcomes = Result<std::vector<jobs::ItemOutcome>>;
 
-  StoreSession() = default;
-  StoreSession(const StoreSession&) = delete;
-  StoreSession& operator=(const StoreSession&) = delete;
-  /// As the end of the OS process would: nodes are not retired.
-  virtual ~StoreSession() = default;
+  StoreSession(RuntimeBase& runtime, std::unique_ptr<jobs::JobStore> store)
+      : runtime_(runtime), store_(std::move(store)) {}
 
-  virtual Outcomes enqueue(Batch<jobs::EnqueueRequest> jobs) = 0;
-  virtual Result<Batch<jobs::TakenJob>> take(jobs::TakeRequest request) = 0;
-  virtual Outcomes settle(Batch<jobs::Settlement> settlements) = 0;
-  virtual Result<jobs::DuePage> peek_due(WallTime now, std::size_t limit) = 0;
-  virtual Outcomes promote(Batch<jobs::Promotion> promotions) = 0;
-  virtual Result<jobs::NodeEpoch> register_node(jobs::NodeSpec spec) = 0;
-  virtual Result<std::size_t> renew_lease(jobs::NodeEpoch node) = 0;
-  virtual Result<std::size_t> retire_node(jobs::NodeEpoch node) = 0;
-  virtual Result<jobs::RescueReport> rescue_dead_nodes(jobs::NodeEpoch rescuer, std::size_t limit) = 0;
-  virtual Result<Batch<jobs::NodeInfo>> list_nodes() = 0;
-  virtual Result<std::optional<jobs::StoredJob>> find(std::string jid) = 0;
-  virtual Result<jobs::JobPage> list(jobs::ListQuery query) = 0;
-  virtual Outcomes retry_now(Batch<jobs::RetryNow> jobs) = 0;
-  virtual Outcomes remove(Batch<std::string> jids) = 0;
-  virtual Result<Batch<jobs::QueueInfo>> queues(std::string after, std::size_t limit) = 0;
-  virtual Result<jobs::StoreTotals> totals() = 0;
-  virtual Result<jobs::JournalPage> read_journal(jobs::JournalQuery query) = 0;
-  virtual Result<jobs::JournalCursor> journal_end() = 0;
+  Outcomes enqueue(Batch<jobs::EnqueueRequest> jobs) { return runtime_.run(store_->enqueue(std::move(jobs))); }
+  Result<Batch<jobs::TakenJob>> take(jobs::TakeRequest request) {
+    return runtime_.run(store_->take(std::move(request)));
+  }
+  Outcomes settle(Batch<jobs::Settlement> settlements) { return runtime_.run(store_->settle(std::move(settlements))); }
+  Result<jobs::DuePage> peek_due(WallTime now, std::size_t limit) { return runtime_.run(store_->peek_due(now, limit)); }
+  Outcomes promote(Batch<jobs::Promotion> promotions) { return runtime_.run(store_->promote(std::move(promotions))); }
+  Result<jobs::NodeEpoch> register_node(jobs::NodeSpec spec) {
+    return runtime_.run(store_->register_node(std::move(spec)));
+  }
+  Result<std::size_t> renew_lease(jobs::NodeEpoch node, std::optional<std::string> detail = {}) {
+    return runtime_.run(store_->renew_lease(node, std::move(detail)));
+  }
+  Result<std::size_t> retire_node(jobs::NodeEpoch node) { return runtime_.run(store_->retire_node(node)); }
+  Result<jobs::RescueReport> rescue_dead_nodes(jobs::NodeEpoch rescuer, std::size_t limit) {
+    return runtime_.run(store_->rescue_dead_nodes(rescuer, limit));
+  }
+  Result<Batch<jobs::NodeInfo>> list_nodes() { return runtime_.run(store_->list_nodes()); }
+  Result<std::optional<jobs::StoredJob>> find(std::string jid) { return runtime_.run(store_->find(std::move(jid))); }
+  Result<jobs::JobPage> list(jobs::ListQuery query) { return runtime_.run(store_->list(std::move(query))); }
+  Outcomes retry_now(Batch<jobs::RetryNow> jobs) { return runtime_.run(store_->retry_now(std::move(jobs))); }
+  Outcomes remove(Batch<std::string> jids) { return runtime_.run(store_->remove(std::move(jids), {})); }
+  Result<Batch<jobs::QueueInfo>> queues(std::string after, std::size_t limit) {
+    return runtime_.run(store_->queues(std::move(after), limit));
+  }
+  Result<jobs::StoreTotals> totals() { return runtime_.run(store_->totals()); }
+  Result<jobs::JournalPage> read_journal(jobs::JournalQuery query) {
+    return runtime_.run(store_->read_journal(std::move(query)));
+  }
+  Result<jobs::JournalCursor> journal_end() { return runtime_.run(store_->journal_end()); }
+
+  [[nodiscard]] RuntimeBase& runtime() noexcept { return runtime_; }
+  [[nodiscard]] jobs::JobStore& store() noexcept { return *store_; }
+
+ private:
+  RuntimeBase& runtime_;
+  std::unique_ptr<jobs::JobStore> store_;
 };
 
 /// What the suite may ask a store to be opened with.

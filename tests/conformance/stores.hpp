@@ -8,7 +8,8 @@
 namespace dagverk::conformance {
 
 inline const StoreFactory all_stores[] = {
-    {"sqlite_engine", []() -> std::unique_ptr<StoreWorld> { return std::make_unique<EngineWorld>(); }, true},
+    {"sqlite", []() -> std::unique_ptr<StoreWorld> { return std::make_unique<SqliteWorldDeterministic>(); }, true},
+    {"sqlite_threads", []() -> std::unique_ptr<StoreWorld> { return std::make_unique<SqliteWorldThreaded>(); }, true},
 };
 
 }  // namespace dagverk::conformance

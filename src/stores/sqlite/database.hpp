@@ -27,8 +27,9 @@ struct SqlFailure {
 
 /// One connection to a database file.
 ///
-/// Semantics: waits for the locks of other connections up to `lock_wait`, polling with short sleeps; then fails with
-/// SQLITE_BUSY. Threads:   one at a time. Errors:    `open` returns them; everything else throws `SqlFailure`.
+/// Semantics: waits for the locks of other connections up to `lock_wait`, polling with short sleeps; then SQLITE_BUSY.
+/// Threads:   one at a time.
+/// Errors:    `open` returns them; everything else throws `SqlFailure`.
 class Database {
  public:
   /// Opens `path`, creating it (mode 0600) when it is missing.

@@ -23,7 +23,11 @@ constexpr int restart_pages = 12 * 1024;
 
 }  // namespace
 
-Engine::Engine(SqliteOptions options) : options_(std::move(options)) {}
+Engine::Engine(SqliteOptions options) : options_(std::move(options)) {
+  if (options_.clock == nullptr) options_.clock = &system_clock();
+  if (options_.boot_clock == nullptr) options_.boot_clock = &system_boot_clock();
+  if (options_.logger == nullptr) options_.logger = &null_logger();
+}
 
 Engine::~Engine() { disconnect(); }
 

@@ -40,9 +40,13 @@ struct SqliteOptions {
   std::size_t waiting_size_limit = std::size_t{256} << 20U;
   std::size_t batch_count_limit = 512;  ///< operations in one transaction at most: bounds the lock's hold
 
-  const Clock* clock = &system_clock();
-  const BootClock* boot_clock = &system_boot_clock();
-  Logger* logger = &null_logger();
+  /// How soon other OS processes' changes are noticed while somebody waits for one: then the file is asked at most
+  /// twice per interval.
+  Duration poll_interval = std::chrono::milliseconds(100);
+
+  const Clock* clock = nullptr;           ///< null: the runtime's
+  const BootClock* boot_clock = nullptr;  ///< null: the machine's; on a deterministic runtime, its clock
+  Logger* logger = nullptr;               ///< null: the runtime's
 };
 
 }  // namespace dagverk::stores
