@@ -1,0 +1,68 @@
+#pragma once
+
+#include "dagverk/base/result.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <limits>
+#include <optional>
+
+namespace dagverk {
+
+/// What a consumer does when a subscription of its own ends (after handle_cancel).
+///
+/// Semantics: GenStage's `cancel` option.
+enum class CancelMode : std::uint8_t {
+  permanent,  ///< it ends with the same reason, even with `normal`
+  transient,  ///< it ends with the same reason unless that is `normal`, `shutdown` or `shutdown_with`
+  temporary,  ///< it goes on
+};
+
+/// Which events a full buffer gives up.
+enum class BufferKeep : std::uint8_t {
+  newest,  ///< the oldest buffered events make room
+  oldest,  ///< the new events are dropped
+};
+
+/// How one subscription asks, ends and filters.
+///
+/// Units:  events.
+/// Bounds: at most `max_demand` events are on their way to the consumer or in its hands.
+template <class Event>
+struct SubscribeOptions {
+  /// What may be asked and not yet handled; 1 or more.
+  std::int64_t max_demand = 1000;
+  /// More is asked once no more than this many of what was asked are still to come; 0 … max_demand - 1. Unset:
+  /// max_demand / 2. Events are handled in batches of at most max_demand - min_demand.
+  std::optional<std::int64_t> min_demand = {};
+  CancelMode cancel = CancelMode::permanent;
+  /// True: nothing is asked but what the consumer asks by hand, and each message is handled whole.
+  bool manual = false;
+  /// Which events this consumer wants; empty: all. Runs in the producer's process, on the broadcast dispatcher only.
+  /// What it rejects costs no demand. When it throws, this subscription alone is cancelled with that error.
+  std::function<bool(const Event&)> selector = {};
+};
+
+/// How a producer keeps what nobody has asked for yet.
+struct ProducerOptions {
+  static constexpr std::size_t unbounded = std::numeric_limits<std::size_t>::max();
+
+  /// Events kept at most; `unbounded`: no bound; 0: what cannot be delivered at once is dropped, counted.
+  std::size_t buffer_size = 10'000;
+  BufferKeep buffer_keep = BufferKeep::newest;
+};
+
+namespace detail {
+
+/// What a subscription may ask for, checked.
+struct DemandRange {
+  std::uint64_t min = 0;
+  std::uint64_t max = 0;
+};
+
+/// Errors: `invalid_argument`, naming the field, its range and what was given.
+[[nodiscard]] Result<DemandRange> check_demand(std::int64_t max_demand, std::optional<std::int64_t> min_demand);
+
+}  // namespace detail
+}  // namespace dagverk
