@@ -25,6 +25,7 @@ class BenchReport {
     if (!wants(name)) return;
     static_cast<void>(measure());
     std::vector<double> figures;
+    figures.reserve(static_cast<std::size_t>(rounds_));
     for (int round = 0; round < rounds_; ++round) figures.push_back(measure());
     std::sort(figures.begin(), figures.end());
     print(name, figures[figures.size() / 2], unit);

@@ -156,9 +156,11 @@ std::size_t resident_bytes() {
 double cast_figure(Runtime& runtime, unsigned sources, std::uint64_t count) {
   ServerRef<Sink> sink = runtime.start<Sink>().value();
   std::vector<ServerRef<Source>> senders;
+  senders.reserve(sources);
   for (unsigned index = 0; index < sources; ++index) senders.push_back(runtime.start<Source>().value());
   const double taken = seconds([&] {
     std::vector<std::thread> threads;
+    threads.reserve(senders.size());
     for (const ServerRef<Source>& sender : senders) {
       threads.emplace_back(
           [&, sender] { check(sender.call_blocking_within<Source::Go>(60s, sink, count).has_value(), "casts"); });
@@ -172,6 +174,8 @@ double cast_figure(Runtime& runtime, unsigned sources, std::uint64_t count) {
 double call_figure(Runtime& runtime, unsigned pairs, std::uint64_t count) {
   std::vector<std::thread> threads;
   std::vector<std::pair<ServerRef<Caller>, ServerRef<Sink>>> all;
+  all.reserve(pairs);
+  threads.reserve(pairs);
   for (unsigned index = 0; index < pairs; ++index) {
     all.emplace_back(runtime.start<Caller>().value(), runtime.start<Sink>().value());
   }

@@ -96,8 +96,8 @@ void keep_for_ever(void* object) {
   kept->push_back(object);
 }
 
-void Behaviour::on_down(ProcessCore& /*core*/, Down /*down*/) {}
-void Behaviour::on_exit(ProcessCore& core, Exit exit) {
+void Behaviour::on_down(ProcessCore& /*core*/, const Down& /*down*/) {}
+void Behaviour::on_exit(ProcessCore& core, const Exit& exit) {
   core.runtime->logger().warning("process.ignored_exit",
                                  {{"pid", core.pid().number()}, {"reason", exit.reason.to_string()}});
 }

@@ -11,26 +11,26 @@ namespace dagverk::detail {
 namespace {
 
 /// A signal whose payload knows how to act on the receiver and, when nobody is there, what to answer.
-template <class Payload, NodeClass node_class>
+template <class Payload, NodeClass Class>
 struct SignalNode {
   static bool run(Node* node, ProcessCore& core) {
-    Payload& payload = payload_of<Payload>(node);
+    auto& payload = payload_of<Payload>(node);
     payload.act(core);
     payload.~Payload();
     return true;
   }
   static void discard(Node* node, const ExitReason& /*reason*/) noexcept {
-    Payload& payload = payload_of<Payload>(node);
+    auto& payload = payload_of<Payload>(node);
     if constexpr (requires { payload.nobody(); }) payload.nobody();
     payload.~Payload();
     free_node(node);
   }
-  static constexpr NodeOps ops{&run, &discard, type_name<Payload>(), node_class};
+  static constexpr NodeOps ops{&run, &discard, type_name<Payload>(), Class};
 };
 
-template <class Payload, NodeClass node_class = NodeClass::signal>
+template <class Payload, NodeClass Class = NodeClass::signal>
 Node* make(Payload payload) {
-  return make_node<Payload>(SignalNode<Payload, node_class>::ops, std::move(payload));
+  return make_node<Payload>(SignalNode<Payload, Class>::ops, std::move(payload));
 }
 
 /// A trapped exit signal, as a message.
@@ -87,10 +87,10 @@ struct UnlinkSignal {
 
 struct DownMessage {
   Down down;
-  void act(ProcessCore& core) {
+  void act(ProcessCore& core) const {
     // A reference that is not in the table was given up by demonitor.
     if (core.extra == nullptr || core.extra->monitors.erase(down.ref.id) == 0) return;
-    if (core.behaviour != nullptr) core.behaviour->on_down(core, std::move(down));
+    if (core.behaviour != nullptr) core.behaviour->on_down(core, down);
   }
 };
 

@@ -80,7 +80,7 @@ class Slow : public GenServer<Slow> {
 
   Async<std::string> handle_call(Ask ask) {
     co_await this_process::sleep(ask.delay);
-    notes_.push_back("answered");
+    notes_.emplace_back("answered");
     co_return "slept";
   }
   void handle_call(Never, From<Never> from) { kept_ = std::move(from); }

@@ -48,7 +48,7 @@ class GenServer : public detail::Behaviour {
   /// `handle_continue(message)` runs right after the current callback, before any message of the mailbox.
   template <class Message>
   void continue_with(Message message) {
-    static_assert(detail::handles_continue<Derived, Message>, "this server has no handle_continue for this message");
+    static_assert(detail::HandlesContinue<Derived, Message>, "this server has no handle_continue for this message");
     detail::push_front(detail::make_node<Message>(detail::continue_node_ops<Derived, Message>, std::move(message)));
   }
 
@@ -58,18 +58,18 @@ class GenServer : public detail::Behaviour {
     { server.terminate(reason) } -> std::same_as<Async<void>>;
   };
 
-  void on_down(detail::ProcessCore& core, Down down) final {
-    if constexpr (detail::handles_info<Derived, Down>) {
-      run_info(core, std::move(down));
+  void on_down(detail::ProcessCore& core, const Down& down) final {
+    if constexpr (detail::HandlesInfo<Derived, Down>) {
+      run_info(core, down);
     } else {
-      detail::Behaviour::on_down(core, std::move(down));
+      detail::Behaviour::on_down(core, down);
     }
   }
-  void on_exit(detail::ProcessCore& core, Exit exit) final {
-    if constexpr (detail::handles_info<Derived, Exit>) {
-      run_info(core, std::move(exit));
+  void on_exit(detail::ProcessCore& core, const Exit& exit) final {
+    if constexpr (detail::HandlesInfo<Derived, Exit>) {
+      run_info(core, exit);
     } else {
-      detail::Behaviour::on_exit(core, std::move(exit));
+      detail::Behaviour::on_exit(core, exit);
     }
   }
   bool begin_terminate(detail::ProcessCore& core, const ExitReason& reason) final {

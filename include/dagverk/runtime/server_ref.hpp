@@ -19,7 +19,7 @@ namespace detail {
 /// What ServerRef and Name share: everything one can do with a server once its pid is known.
 template <class Server, class Message, class... Args>
 [[nodiscard]] Node* make_call(Args&&... args) {
-  static_assert(handles_call<Server, Message>,
+  static_assert(HandlesCall<Server, Message>,
                 "this server has no handle_call for this message (or it is not public, or the message has no Reply)");
   return make_node<CallPayload<Message, typename Message::Reply>>(call_node_ops<Server, Message>, std::in_place,
                                                                   std::forward<Args>(args)...);
@@ -27,13 +27,13 @@ template <class Server, class Message, class... Args>
 
 template <class Server, class Message, class... Args>
 [[nodiscard]] Node* make_cast(Args&&... args) {
-  static_assert(handles_cast<Server, Message>, "this server has no handle_cast for this message (or it is not public)");
+  static_assert(HandlesCast<Server, Message>, "this server has no handle_cast for this message (or it is not public)");
   return make_node<Message>(cast_node_ops<Server, Message>, std::forward<Args>(args)...);
 }
 
 template <class Server, class Message, class... Args>
 [[nodiscard]] Node* make_info(Args&&... args) {
-  static_assert(handles_info<Server, Message>, "this server has no handle_info for this message (or it is not public)");
+  static_assert(HandlesInfo<Server, Message>, "this server has no handle_info for this message (or it is not public)");
   return make_node<Message>(info_node_ops<Server, Message>, std::forward<Args>(args)...);
 }
 

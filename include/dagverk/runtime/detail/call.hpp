@@ -98,7 +98,7 @@ struct CallNode {
 
   /// Answers the request in `node`. Called once.
   static void reply(Node* node, Result<Reply>&& value) noexcept {
-    Payload& payload = payload_of<Payload>(node);
+    auto& payload = payload_of<Payload>(node);
     payload.set_reply(std::move(value));
     node->ops = &reply_ops;
     send_reply(node, payload.header);

@@ -12,22 +12,22 @@
 namespace dagverk::detail {
 
 template <class Server, class Message>
-concept handles_cast = requires(Server& server, Message message) { server.handle_cast(std::move(message)); };
+concept HandlesCast = requires(Server& server, Message message) { server.handle_cast(std::move(message)); };
 template <class Server, class Message>
-concept handles_info = requires(Server& server, Message message) { server.handle_info(std::move(message)); };
+concept HandlesInfo = requires(Server& server, Message message) { server.handle_info(std::move(message)); };
 template <class Server, class Message>
-concept handles_continue = requires(Server& server, Message message) { server.handle_continue(std::move(message)); };
+concept HandlesContinue = requires(Server& server, Message message) { server.handle_continue(std::move(message)); };
 template <class Server, class Message>
-concept handles_call_now = requires(Server& server, Message message) {
+concept HandlesCallNow = requires(Server& server, Message message) {
   typename Message::Reply;
   server.handle_call(std::move(message));
 };
 template <class Server, class Message>
-concept handles_call_later = requires(Server& server, Message message, From<Message> from) {
+concept HandlesCallLater = requires(Server& server, Message message, From<Message> from) {
   server.handle_call(std::move(message), std::move(from));
 };
 template <class Server, class Message>
-concept handles_call = handles_call_now<Server, Message> || handles_call_later<Server, Message>;
+concept HandlesCall = HandlesCallNow<Server, Message> || HandlesCallLater<Server, Message>;
 
 /// Messages without an answer. `Invoke` is one of the callback names below.
 template <class Server, class Message, class Invoke>
@@ -41,9 +41,9 @@ struct PlainNode {
     discard(node, ExitReason::normal);
   }
   static bool run(Node* node, ProcessCore& core) {
-    Server& server = static_cast<Server&>(*core.behaviour);
-    Message& message = payload_of<Message>(node);
-    using R = decltype(Invoke{}(server, std::move(message)));
+    auto& server = static_cast<Server&>(*core.behaviour);
+    auto& message = payload_of<Message>(node);
+    using R = std::invoke_result_t<Invoke, Server&, Message>;
     static_assert(std::is_void_v<R> || std::is_same_v<R, Async<void>>, "this callback returns void or Async<void>");
     if constexpr (is_async<R>) {
       start_activity(core, Activity{Invoke{}(server, std::move(message)).release(), node, &finish});
@@ -99,7 +99,7 @@ struct TerminateNode {
     discard(node, ExitReason::normal);
   }
   static bool run(Node* node, ProcessCore& core) {
-    Server& server = static_cast<Server&>(*core.behaviour);
+    auto& server = static_cast<Server&>(*core.behaviour);
     start_activity(core, Activity{server.terminate(payload_of<ExitReason>(node)).release(), node, &finish});
     return false;
   }
@@ -127,9 +127,9 @@ struct ServerCall {
   }
 
   static bool run(Node* node, ProcessCore& core) {
-    Server& server = static_cast<Server&>(*core.behaviour);
-    Payload& payload = payload_of<Payload>(node);
-    if constexpr (handles_call_later<Server, Message>) {
+    auto& server = static_cast<Server&>(*core.behaviour);
+    auto& payload = payload_of<Payload>(node);
+    if constexpr (HandlesCallLater<Server, Message>) {
       Message message(std::move(payload.request));
       core.current_node = nullptr;  // it belongs to `from` now
       using R = decltype(server.handle_call(std::move(message), From<Message>(node)));

@@ -44,8 +44,8 @@ class Behaviour {
   Behaviour& operator=(const Behaviour&) = delete;
   virtual ~Behaviour() = default;
 
-  virtual void on_down(ProcessCore& core, Down down);  ///< a monitored process ended
-  virtual void on_exit(ProcessCore& core, Exit exit);  ///< a trapped exit signal
+  virtual void on_down(ProcessCore& core, const Down& down);  ///< a monitored process ended
+  virtual void on_exit(ProcessCore& core, const Exit& exit);  ///< a trapped exit signal
   /// The process is to end: starts a terminate callback that is a coroutine. False when there is none.
   virtual bool begin_terminate(ProcessCore& core, const ExitReason& reason);
   virtual void on_terminate(const ExitReason& reason);  ///< the process ends; the last call before destruction

@@ -77,7 +77,7 @@ struct StartNode {
   }
 
   static bool run(Node* node, ProcessCore& core) {
-    Payload& payload = payload_of<Payload>(node);
+    auto& payload = payload_of<Payload>(node);
     Error error(ErrorCode::internal);
     if (!prepare_server(core, process_type<Server>, payload.request.options, error)) {
       abort_start(core, ExitReason::normal);
@@ -85,7 +85,7 @@ struct StartNode {
       return false;
     }
     core.behaviour = std::apply([](Args&... args) { return new Server(std::move(args)...); }, payload.request.args);
-    Server& server = static_cast<Server&>(*core.behaviour);
+    auto& server = static_cast<Server&>(*core.behaviour);
     if constexpr (requires { server.init(); }) {
       using R = decltype(server.init());
       if constexpr (is_async<R>) {
@@ -134,7 +134,7 @@ struct SpawnNode {
     end_spawned(core);
   }
   static bool run(Node* node, ProcessCore& core) {
-    Body& body = payload_of<Body>(node);
+    auto& body = payload_of<Body>(node);
     if constexpr (is_async<R>) {
       start_activity(core, Activity{body().release(), node, &finish});
       return false;
