@@ -6,6 +6,7 @@
 
 #include <concepts>
 #include <coroutine>
+#include <memory>
 #include <type_traits>
 #include <utility>
 
@@ -50,7 +51,7 @@ struct PlainNode {
       return false;
     } else {
       Invoke{}(server, std::move(message));
-      message.~Message();
+      std::destroy_at(&payload_of<Message>(node));
       return true;
     }
   }
