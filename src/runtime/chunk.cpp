@@ -172,6 +172,17 @@ void* chunk_allocate(std::size_t size) {
 
 void chunk_free_run(void* block, std::uint32_t count) noexcept {
   Chunk* chunk = chunk_of(block);
+  // Of the chunk this thread allocates from: what it allocated and freed again nobody else needs to hear of.
+  if (!thread_chunks_gone) {
+    ThreadChunks& mine = thread_chunks;
+    const auto own = static_cast<std::int32_t>(count);
+    if (mine.end != nullptr && chunk == chunk_of(mine.end - 1) && mine.allocated >= own) {
+      mine.allocated -= own;
+      // None left, and none was freed elsewhere: the chunk is as new, and warm.
+      if (mine.allocated == 0) mine.next = reinterpret_cast<char*>(chunk) + first_offset;
+      return;
+    }
+  }
   // acq_rel: publishes our last use of these blocks and, for the last one out, acquires everybody else's.
   const auto freed = static_cast<std::int32_t>(count);
   if (chunk->live.fetch_sub(freed, std::memory_order_acq_rel) == freed) recycle(chunk);

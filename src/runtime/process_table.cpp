@@ -32,14 +32,37 @@ void ProcessTable::refill(std::vector<ProcessCore*>& spare, std::size_t count) {
   }
 }
 
+void ProcessTable::add_cache(SlotCache& cache) {
+  MutexLock lock(mutex_);
+  caches_.push_back(&cache);
+}
+
+std::size_t ProcessTable::in_use() const noexcept {
+  MutexLock lock(mutex_);
+  std::int64_t sum = in_use_elsewhere_.load(std::memory_order_relaxed);
+  for (const SlotCache* cache : caches_) sum += cache->in_use.load(std::memory_order_relaxed);
+  return sum > 0 ? static_cast<std::size_t>(sum) : 0;
+}
+
+namespace {
+
+void count_use(std::int64_t by) noexcept {
+  std::atomic<std::int64_t>& in_use = current_slot_cache->in_use;
+  in_use.store(in_use.load(std::memory_order_relaxed) + by, std::memory_order_relaxed);
+}
+
+}  // namespace
+
 ProcessCore& ProcessTable::take() {
   if (current_slot_cache_owner == this) {
+    count_use(1);
     std::vector<ProcessCore*>& spare = current_slot_cache->spare;
     if (spare.empty()) refill(spare, cache_batch);
     ProcessCore& core = *spare.back();
     spare.pop_back();
     return core;
   }
+  in_use_elsewhere_.fetch_add(1, std::memory_order_relaxed);
   std::vector<ProcessCore*> one;
   refill(one, 1);
   return *one.back();
@@ -47,6 +70,7 @@ ProcessCore& ProcessTable::take() {
 
 void ProcessTable::give(ProcessCore& core) noexcept {
   if (current_slot_cache_owner == this) {
+    count_use(-1);
     std::vector<ProcessCore*>& spare = current_slot_cache->spare;
     spare.push_back(&core);
     if (spare.size() < 2 * cache_batch) return;
@@ -55,6 +79,7 @@ void ProcessTable::give(ProcessCore& core) noexcept {
     spare.resize(spare.size() - cache_batch);
     return;
   }
+  in_use_elsewhere_.fetch_sub(1, std::memory_order_relaxed);
   MutexLock lock(mutex_);
   spare_.push_back(&core);
 }

@@ -13,6 +13,7 @@ namespace dagverk::detail {
 /// Spare slots that one thread keeps for itself, so that starting a process takes no lock.
 struct SlotCache {
   std::vector<ProcessCore*> spare;
+  std::atomic<std::int64_t> in_use{0};  // taken minus given back by this thread; written by it alone
 };
 
 /// The cache of the calling thread, and whose slots are in it; set by a runtime's own threads.
@@ -41,6 +42,11 @@ class ProcessTable {
   [[nodiscard]] ProcessCore& take();
   void give(ProcessCore& core) noexcept;
 
+  /// Makes a thread's cache count in `in_use`. It must live as long as the table is asked.
+  void add_cache(SlotCache& cache);
+  /// Slots taken and not given back. Exact when nothing starts or ends meanwhile.
+  [[nodiscard]] std::size_t in_use() const noexcept;
+
   /// Visits every slot, used or not.
   template <class Visit>
   void for_each(Visit&& visit) const {
@@ -68,6 +74,8 @@ class ProcessTable {
   mutable Mutex mutex_;
   std::vector<Slab> slabs_ DAGVERK_GUARDED_BY(mutex_);
   std::vector<ProcessCore*> spare_ DAGVERK_GUARDED_BY(mutex_);
+  std::vector<SlotCache*> caches_ DAGVERK_GUARDED_BY(mutex_);
+  std::atomic<std::int64_t> in_use_elsewhere_{0};  // by threads without a cache
 };
 
 }  // namespace dagverk::detail

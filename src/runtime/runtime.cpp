@@ -89,6 +89,6 @@ void Runtime::give_own_thread(detail::ProcessCore& core) { scheduler_->give_own_
 void Runtime::on_timer_armed(SteadyTime deadline) noexcept {
   if (scheduler_) scheduler_->timer_armed(deadline);
 }
-void Runtime::on_no_process_left() noexcept { scheduler_->no_process_left(); }
+void Runtime::on_process_gone() noexcept { scheduler_->process_gone(); }
 
 }  // namespace dagverk

@@ -466,7 +466,7 @@ struct ProcessLife {
     core.stop_requested = false;
     core.exit_now = false;
     // From here on the process is gone: what comes late is for nobody.
-    core.generation.fetch_add(1, std::memory_order_acq_rel);
+    core.generation.store(pid.generation() + 1, std::memory_order_release);
 
     if (!reason.normal_ish() && started && reason.kind() != ExitReason::Kind::killed) {
       runtime.logger().warning("process.exited", {{"pid", pid.number()}, {"reason", reason.to_string()}});
@@ -617,9 +617,11 @@ RuntimeBase::~RuntimeBase() = default;
 
 Pid RuntimeBase::new_process(bool blocking) {
   detail::ProcessCore& core = processes_->take();
-  process_count_.fetch_add(1, std::memory_order_relaxed);
   if (blocking) give_own_thread(core);
-  return {&core, core.generation.fetch_add(1, std::memory_order_acq_rel) + 1};
+  // The slot is ours alone until its first message.
+  const std::uint32_t generation = core.generation.load(std::memory_order_relaxed) + 1;
+  core.generation.store(generation, std::memory_order_release);
+  return {&core, generation};
 }
 
 RuntimeBase::RunOutcome RuntimeBase::run_process(detail::ProcessCore& core, const RunLimits& limits) {
@@ -647,7 +649,8 @@ RuntimeBase::RunOutcome RuntimeBase::run_process(detail::ProcessCore& core, cons
 
 void RuntimeBase::free_process(detail::ProcessCore& core) noexcept {
   processes_->give(core);
-  if (process_count_.fetch_sub(1, std::memory_order_acq_rel) == 1) on_no_process_left();
+  if (announces_exits_.load(std::memory_order_relaxed)) [[unlikely]]
+    on_process_gone();
 }
 
 void RuntimeBase::exit(Pid pid, ExitReason reason) {
@@ -676,6 +679,8 @@ Result<Pid> RuntimeBase::resolve(std::string_view name, const detail::ProcessTyp
   }
   return holder->pid;
 }
+
+std::size_t RuntimeBase::process_count() const noexcept { return processes_->in_use(); }
 
 bool RuntimeBase::alive(Pid pid) noexcept {
   return pid && pid.core()->generation.load(std::memory_order_acquire) == pid.generation();
@@ -761,7 +766,7 @@ void RuntimeBase::drop_all_processes() noexcept {
     const ExitReason reason = ExitReason::killed;
     detail::ProcessLife::finish(*this, core, &reason, false);
     detail::current_process = nullptr;
-    process_count_.fetch_sub(1, std::memory_order_relaxed);
+    processes_->give(core);
   });
 }
 

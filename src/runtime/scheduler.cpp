@@ -91,6 +91,7 @@ Scheduler::Scheduler(Runtime& runtime, const RuntimeOptions& options)
     worker->scheduler = this;
     worker->number = number;
     worker->sights.resize(slots);
+    runtime_.processes().add_cache(worker->slots);
     workers_.push_back(std::move(worker));
   }
   awake_.store(static_cast<int>(workers_wanted_));
@@ -114,7 +115,11 @@ void Scheduler::make_ready(ProcessCore& core) noexcept {
   }
   auto* self = static_cast<Worker*>(current_worker);
   if (self != nullptr && self->scheduler == this) {
-    // Release publishes the process' state to a thief; the owner needs nothing.
+    // Only the owner fills the slot, so an empty one stays empty. Release publishes the process' state to a thief.
+    if (self->run_next.load(std::memory_order_relaxed) == nullptr) {
+      self->run_next.store(&core, std::memory_order_release);
+      return;
+    }
     ProcessCore* before = self->run_next.exchange(&core, std::memory_order_acq_rel);
     if (before != nullptr) {
       push_local(*self, before);
@@ -513,8 +518,7 @@ void Scheduler::start_spare() {
 // ---- the end
 // -----------------------------------------------------------------------------------------------------------
 
-void Scheduler::no_process_left() noexcept {
-  if (!waits_for_none_.load()) return;
+void Scheduler::process_gone() noexcept {
   MutexLock lock(stop_mutex_);
   stop_changed_.notify_all();
 }
@@ -535,7 +539,7 @@ StopReport Scheduler::stop(Duration timeout) {
   };
   bool anybody_left = false;
   if (runtime_.process_count() != 0) {
-    waits_for_none_.store(true);
+    runtime_.announce_exits();
     runtime_.stop_roots();
     if (!wait_for_none(std::min<Duration>(timeout, std::chrono::hours(24)))) {
       report_.killed = runtime_.process_count();

@@ -59,7 +59,7 @@ class Scheduler {
   [[nodiscard]] Result<void> block_on(BlockingWaiter& waiter, Duration timeout) noexcept;
   void give_own_thread(ProcessCore& core);
   void timer_armed(SteadyTime deadline) noexcept;
-  void no_process_left() noexcept;
+  void process_gone() noexcept;
 
   StopReport stop(Duration timeout);
   [[nodiscard]] bool threads_stuck() const noexcept { return threads_stuck_; }
@@ -116,7 +116,6 @@ class Scheduler {
   std::atomic<std::uint64_t> last_surplus_wake_{0};
   std::atomic<bool> stopping_{false};
   std::atomic<bool> abandoned_{false};
-  std::atomic<bool> waits_for_none_{false};
 
   Mutex hosts_mutex_;
   std::vector<std::unique_ptr<BlockingHost>> hosts_ DAGVERK_GUARDED_BY(hosts_mutex_);

@@ -69,7 +69,7 @@ class Runtime final : public RuntimeBase {
 
   void give_own_thread(detail::ProcessCore& core) override;
   void on_timer_armed(SteadyTime deadline) noexcept override;
-  void on_no_process_left() noexcept override;
+  void on_process_gone() noexcept override;
 
   std::unique_ptr<detail::Scheduler> scheduler_;
   Duration stop_timeout_;

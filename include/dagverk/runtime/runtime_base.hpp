@@ -98,7 +98,7 @@ class RuntimeBase {
   [[nodiscard]] Result<Pid> resolve(std::string_view name, const detail::ProcessType& type) const;
 
   [[nodiscard]] static bool alive(Pid pid) noexcept;
-  [[nodiscard]] std::size_t process_count() const noexcept { return process_count_.load(std::memory_order_relaxed); }
+  [[nodiscard]] std::size_t process_count() const noexcept;
 
   /// Every process and stage edge as of now. Costs about a microsecond per process; stops nobody.
   [[nodiscard]] Snapshot snapshot() const;
@@ -154,7 +154,9 @@ class RuntimeBase {
   virtual void give_own_thread(detail::ProcessCore& core) = 0;
   virtual void on_timer_armed(SteadyTime /*deadline*/) noexcept {}
   virtual void on_process_exit(Pid /*pid*/, const ExitReason& /*reason*/) {}
-  virtual void on_no_process_left() noexcept {}
+  /// After `announce_exits`, called whenever a process has ended.
+  virtual void on_process_gone() noexcept {}
+  void announce_exits() noexcept { announces_exits_.store(true); }
 
   [[nodiscard]] detail::ProcessTable& processes() noexcept { return *processes_; }
 
@@ -169,7 +171,7 @@ class RuntimeBase {
   std::unique_ptr<detail::NameTable> names_;
   std::unique_ptr<detail::TimerQueue> timers_;
   std::unique_ptr<detail::EdgeTable> edges_;
-  std::atomic<std::size_t> process_count_{0};
+  std::atomic<bool> announces_exits_{false};
   std::atomic<std::uint64_t> next_ref_{1};
 };
 
