@@ -126,9 +126,18 @@ bool Database::in_transaction() noexcept { return sqlite3_get_autocommit(handle_
 
 void Database::checkpoint(bool restart) {
   const int mode = restart ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE;
+  // A reader that stays for long must not hold up the writer: it is asked again after the next commits.
+  const Duration patient = std::exchange(lock_wait_, std::min<Duration>(lock_wait_, std::chrono::milliseconds(20)));
   const int code = sqlite3_wal_checkpoint_v2(handle_, nullptr, mode, nullptr, nullptr);
+  lock_wait_ = patient;
   // Busy means that a reader still needs old pages; the next checkpoint gets them.
   if (code != SQLITE_OK && (code & 0xff) != SQLITE_BUSY && (code & 0xff) != SQLITE_LOCKED) fail(code);
+}
+
+void Database::empty_wal() {
+  const int code = sqlite3_wal_checkpoint_v2(handle_, nullptr, SQLITE_CHECKPOINT_TRUNCATE, nullptr, nullptr);
+  if (code != SQLITE_OK) fail(code);
+  wal_pages_ = 0;
 }
 
 Statement::Statement(Database& database, const char* sql) : database_(database) {

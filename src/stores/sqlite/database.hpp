@@ -50,6 +50,8 @@ class Database {
   /// Copies the WAL into the database file; `restart` also waits for readers, so that the next commit begins a fresh
   /// WAL.
   void checkpoint(bool restart);
+  /// Empties the WAL and syncs both files, or throws.
+  void empty_wal();
 
   [[nodiscard]] sqlite3* handle() noexcept { return handle_; }
   [[nodiscard]] const std::string& path() const noexcept { return path_; }

@@ -46,10 +46,17 @@ Result<void> Engine::connect() {
     database_ = std::move(*database);
     statements_ = std::move(statements);
     synced_ = true;
+    if (suspect_) {
+      // After a failed sync the system may call pages clean that never reached the disk, and a later sync would not
+      // write them. So before anything is promised again, the log is copied into the database, which writes those pages
+      // anew, and begun afresh.
+      database_->empty_wal();
+      suspect_ = false;
+    }
     look_for_foreign_commits();
     return {};
   } catch (const SqlFailure& failure) {
-    statements_.reset();
+    disconnect();
     return failure.error(options_.path);
   }
 }
@@ -63,8 +70,6 @@ void Engine::disconnect() noexcept {
 
 void Engine::execute(std::span<Request* const> batch) {
   if (database_ == nullptr) {
-    // The file gave an I/O error last time. What it holds is read anew, so that nothing rests on pages that never
-    // reached the disk.
     if (auto connected = connect(); !connected) {
       for (Request* request : batch) request->fail(connected.error());
       return;
@@ -108,6 +113,7 @@ void Engine::write(std::span<Request* const> batch) {
         begun && !disk && failure.primary() != SQLITE_CORRUPT && failure.primary() != SQLITE_NOTADB && batch.size() > 1;
     forget_transaction();
     if (disk || failure.primary() == SQLITE_CORRUPT) {
+      suspect_ = suspect_ || disk;
       options_.logger->error("store.failed", {{"path", options_.path}, {"message", error.message()}});
       disconnect();
     }
@@ -248,7 +254,10 @@ void Engine::checkpoint_if_due() {
     database_->checkpoint(database_->wal_pages() >= restart_pages);
   } catch (const SqlFailure& failure) {
     options_.logger->error("store.checkpoint_failed", {{"path", options_.path}, {"message", failure.message}});
-    if (failure.primary() == SQLITE_IOERR) disconnect();
+    if (failure.primary() == SQLITE_IOERR) {
+      suspect_ = true;
+      disconnect();
+    }
   }
 }
 
@@ -437,7 +446,7 @@ std::size_t Engine::trim_dead(std::size_t limit) {
 }
 
 std::size_t Engine::trim_journal(std::size_t limit, bool by_age) {
-  std::int64_t rows = static_cast<std::int64_t>(limit);
+  auto rows = static_cast<std::int64_t>(limit);
   std::int64_t before_us = INT64_MAX;
   if (by_age) {
     before_us = now_us_ - micros_of(options_.journal_age_limit);

@@ -148,7 +148,8 @@ class Engine {
   SqliteOptions options_;
   std::unique_ptr<Database> database_;
   std::unique_ptr<Statements> statements_;
-  bool synced_ = true;  // the connection's synchronous level is FULL
+  bool suspect_ = false;  // the disk failed, and what the system still shows of the file may never reach it
+  bool synced_ = true;    // the connection's synchronous level is FULL
   std::int64_t data_version_ = 0;
   Changes changes_;
   std::map<jobs::NodeEpoch, NodeLock> locks_;  // of the nodes registered through this engine

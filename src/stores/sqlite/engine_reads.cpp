@@ -35,7 +35,9 @@ bool read_cursor(std::string_view text, JobState state, Position& position) {
     const auto [rest, error] = std::from_chars(at, end, numbers[index]);
     if (error != std::errc{}) return false;
     at = rest;
-    if (index < 3 && (at == end || *at++ != ':')) return false;
+    if (index == 3) break;
+    if (at == end || *at != ':') return false;
+    ++at;
   }
   if (at != end || numbers[0] != static_cast<std::int64_t>(state)) return false;
   for (int index = 0; index < 3; ++index) position.parts[index] = numbers[index + 1];
