@@ -3,6 +3,7 @@
 #include "jobs/json_text.hpp"
 
 #include "dagverk/base/assert.hpp"
+#include "dagverk/base/clock.hpp"
 #include "dagverk/base/concat.hpp"
 #include "dagverk/base/random.hpp"
 #include "dagverk/jobs/job_names.hpp"
@@ -10,6 +11,8 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <chrono>
+#include <cstdint>
 #include <limits>
 
 // The only file that knows how members are called on the wire.
@@ -312,7 +315,15 @@ Result<Job> decode_job(std::string_view payload, std::string_view taken_from, co
   return JobReader(payload, options).read(taken_from);
 }
 
-std::string random_jid() { return random_hex(12); }
+std::string random_jid() {
+  constexpr char digits[] = "0123456789abcdef";
+  constexpr unsigned time_digits = 12;
+  const auto since_epoch = system_clock().wall_now().time_since_epoch();
+  auto millis = static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(since_epoch).count());
+  std::string jid(time_digits, '0');
+  for (unsigned place = time_digits; place > 0; --place, millis >>= 4U) jid[place - 1] = digits[millis & 0xfU];
+  return jid + random_hex(6);
+}
 
 Result<Job> encode_new_job(const NewJob& job, WallTime now, const JidGenerator& make_jid, const CodecOptions& options) {
   if (const auto checked = check_class_name(job.job_class); !checked) return checked.error();
