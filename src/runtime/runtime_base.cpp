@@ -610,7 +610,7 @@ RuntimeBase::RuntimeBase(const Clock& clock, Logger& logger)
       logger_(logger),
       processes_(std::make_unique<detail::ProcessTable>(*this)),
       names_(std::make_unique<detail::NameTable>()),
-      timers_(std::make_unique<detail::TimerQueue>()),
+      timers_(std::make_unique<detail::TimerQueue>(clock.steady_now())),
       edges_(std::make_unique<detail::EdgeTable>()) {}
 
 RuntimeBase::~RuntimeBase() = default;
