@@ -75,6 +75,7 @@ Runtime::~Runtime() {
 
 StopReport Runtime::stop(Duration timeout) { return scheduler_->stop(timeout); }
 std::uint64_t Runtime::stuck_count() const noexcept { return scheduler_->stuck_count(); }
+bool Runtime::stopped() const noexcept { return scheduler_->stopped(); }
 unsigned Runtime::worker_count() const noexcept { return scheduler_->worker_count(); }
 
 std::unique_ptr<ExternalLane> Runtime::open_lane(std::string /*name*/, std::move_only_function<void()> work) {

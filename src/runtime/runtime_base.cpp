@@ -220,12 +220,11 @@ Error call_failed(const ExitReason& reason, std::string_view message_name) {
 }
 
 Result<Node*> block_on_reply(Pid callee, Node* request, CallHeader& header, Duration timeout) {
-  if (current_process != nullptr) {
-    request->ops->discard(request, ExitReason::normal);  // nobody is named as its caller yet
-    return Error(ErrorCode::wrong_thread,
-                 "a blocking call inside a process would stop a scheduler thread; use co_await call<…>(…) there");
-  }
   RuntimeBase& runtime = *callee.core()->runtime;
+  if (Result<void> allowed = runtime.check_may_block(); !allowed) {
+    request->ops->discard(request, ExitReason::normal);  // nobody is named as its caller yet
+    return allowed.error();
+  }
   auto* waiter = new BlockingWaiter;
   struct Owner {
     BlockingWaiter* waiter;
@@ -622,6 +621,21 @@ Pid RuntimeBase::new_process(bool blocking) {
   const std::uint32_t generation = core.generation.load(std::memory_order_relaxed) + 1;
   core.generation.store(generation, std::memory_order_release);
   return {&core, generation};
+}
+
+void RuntimeBase::abandon_process(Pid pid) noexcept {
+  detail::ProcessCore& core = *pid.core();
+  core.generation.store(pid.generation() + 1, std::memory_order_release);
+  processes_->give(core);
+}
+
+Result<void> RuntimeBase::check_may_block() const {
+  if (detail::current_process != nullptr) {
+    return Error(ErrorCode::wrong_thread,
+                 "blocking inside a process would stop a scheduler thread; use the awaitable form there");
+  }
+  if (stopped()) return Error(ErrorCode::shutting_down, "the runtime has been stopped");
+  return {};
 }
 
 RuntimeBase::RunOutcome RuntimeBase::run_process(detail::ProcessCore& core, const RunLimits& limits) {

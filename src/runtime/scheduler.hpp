@@ -62,6 +62,7 @@ class Scheduler {
   void process_gone() noexcept;
 
   StopReport stop(Duration timeout);
+  [[nodiscard]] bool stopped() const noexcept { return stopping_.load(std::memory_order_relaxed); }
   [[nodiscard]] bool threads_stuck() const noexcept { return threads_stuck_; }
   /// The runtime is about to be destroyed although threads are stuck: should they return, they must not touch it.
   void abandon() noexcept { abandoned_.store(true, std::memory_order_release); }

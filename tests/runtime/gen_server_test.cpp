@@ -389,6 +389,19 @@ TEST(Completion, resumes_its_owner_whether_it_was_completed_before_or_after_the_
   EXPECT_EQ(log, (std::vector<std::string>{"early 1", "late 2", "cancelled", "timeout"}));
 }
 
+TEST(RuntimeBase, a_start_that_is_refused_or_never_awaited_leaves_no_process_behind) {
+  DeterministicRuntime runtime;
+  ErrorCode refused = ErrorCode::internal;
+  runtime.spawn([&] {
+    refused = runtime.start<Counter>().error().code();
+    auto forgotten = this_process::start_link<Counter>();
+    static_cast<void>(forgotten);
+  });
+  runtime.run_until_idle();
+  EXPECT_EQ(refused, ErrorCode::wrong_thread);
+  EXPECT_EQ(runtime.process_count(), 0U);
+}
+
 TEST(RuntimeBase, run_awaits_on_a_process_of_its_own_and_brings_back_values_errors_and_exceptions) {
   DeterministicRuntime runtime;
   const auto work = [](int mode) -> Async<Result<int>> {

@@ -104,6 +104,14 @@ TEST(Runtime, a_blocking_call_inside_a_process_is_refused) {
   EXPECT_EQ(runtime.run(ask()), ErrorCode::wrong_thread);
 }
 
+TEST(Runtime, blocking_operations_on_a_stopped_runtime_fail_at_once) {
+  Runtime runtime(RuntimeOptions{.workers = 1});
+  ServerRef<Sum> sum = runtime.start<Sum>().value();
+  EXPECT_TRUE(runtime.stop(10s).clean());
+  EXPECT_EQ(sum.call_blocking<Sum::Total>().error().code(), ErrorCode::shutting_down);
+  EXPECT_EQ(runtime.start<Sum>().error().code(), ErrorCode::shutting_down);
+}
+
 TEST(Runtime, two_callbacks_that_do_not_return_stop_nobody_else) {
   Runtime runtime(RuntimeOptions{.workers = 2, .stuck_after = 50ms, .logger = &null_logger()});
   std::latch release(1);

@@ -59,6 +59,7 @@ class Runtime final : public RuntimeBase {
   [[nodiscard]] std::uint64_t stuck_count() const noexcept;
   [[nodiscard]] unsigned worker_count() const noexcept;
 
+  [[nodiscard]] bool stopped() const noexcept override;
   [[nodiscard]] std::unique_ptr<ExternalLane> open_lane(std::string name,
                                                         std::move_only_function<void()> work) override;
   void make_ready(detail::ProcessCore& core) noexcept override;

@@ -61,6 +61,7 @@ class RuntimeBase {
   /// As `start`, with a name or a mailbox bound. A taken name is `already_exists`, and init is not run.
   template <class Server, class... Args>
   [[nodiscard]] Result<ServerRef<Server>> start_with(StartOptions options, Args&&... args) {
+    if (Result<void> allowed = check_may_block(); !allowed) return allowed.error();
     detail::Node* request = detail::make_start<Server>(std::move(options), std::forward<Args>(args)...);
     Result<Pid> started = detail::block_on_call<detail::StartMessage<Server, std::decay_t<Args>...>, Pid>(
         new_process(detail::process_type<Server>.blocking), request, detail::start_timeout);
@@ -81,6 +82,7 @@ class RuntimeBase {
   /// awaitable operations. An exception out of it comes back as `exited`.
   template <class T>
   [[nodiscard]] Result<T> run(Async<Result<T>> work, Duration timeout = Duration::max()) {
+    if (Result<void> allowed = check_may_block(); !allowed) return allowed.error();
     return detail::block_on_call<detail::RunMessage<T>, T>(new_process(), detail::make_run(std::move(work)), timeout);
   }
 
@@ -109,6 +111,8 @@ class RuntimeBase {
 
   [[nodiscard]] const Clock& clock() const noexcept { return clock_; }
   [[nodiscard]] Logger& logger() const noexcept { return logger_; }
+  /// True once the runtime has been stopped: nothing runs any more.
+  [[nodiscard]] virtual bool stopped() const noexcept { return false; }
   /// True on the deterministic runtime: time moves by hand and the outside world is replaced.
   [[nodiscard]] virtual bool deterministic() const noexcept { return false; }
 
@@ -116,6 +120,10 @@ class RuntimeBase {
   // ---------------------------------------------------------------------------------------
   virtual void make_ready(detail::ProcessCore& core) noexcept = 0;
   [[nodiscard]] Pid new_process(bool blocking = false);
+  /// Takes back a process that was never sent anything.
+  void abandon_process(Pid pid) noexcept;
+  /// Errors: `wrong_thread` inside a process, `shutting_down` once the runtime has been stopped.
+  [[nodiscard]] Result<void> check_may_block() const;
   [[nodiscard]] detail::TimerSlot arm_timer(SteadyTime deadline, Pid target, detail::Node* node);
   /// The time that was left, or nothing when it has fired.
   std::optional<Duration> cancel_timer(detail::TimerSlot slot) noexcept;

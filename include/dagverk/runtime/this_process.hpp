@@ -20,6 +20,10 @@ class TimerRef {
   detail::TimerSlot slot_;
 };
 
+namespace this_process {
+[[nodiscard]] RuntimeBase& runtime() noexcept;
+}  // namespace this_process
+
 namespace detail {
 
 /// The parent's half of a link to a child that is about to start.
@@ -34,6 +38,14 @@ class [[nodiscard]] StartAwaiter : private CallAwaiter<StartMessage<Server, Args
  public:
   StartAwaiter(Pid child, Node* request, bool linked) noexcept
       : Base(child, request, start_timeout), child_(child), linked_(linked) {}
+
+  StartAwaiter(const StartAwaiter&) = delete;
+  StartAwaiter& operator=(const StartAwaiter&) = delete;
+  ~StartAwaiter() {
+    if (!Base::unsent()) return;
+    if (linked_) drop_link(child_);
+    this_process::runtime().abandon_process(child_);
+  }
 
   using Base::await_ready;
   using Base::await_suspend;

@@ -73,7 +73,7 @@ struct CallPayload {
 };
 
 /// Sends `request` and blocks the calling thread until its reply is there. `header` is the request's.
-/// Errors: `wrong_thread` inside a process, `timeout`.
+/// Errors: `wrong_thread` inside a process, `shutting_down`, `timeout`.
 [[nodiscard]] Result<Node*> block_on_reply(Pid callee, Node* request, CallHeader& header, Duration timeout);
 
 /// Takes the node of an answered request to whoever waits for it.
@@ -198,6 +198,9 @@ class [[nodiscard]] CallAwaiter {
     // A callee that is gone answers at once, by a message to ourselves.
     static_cast<void>(send(callee_, std::exchange(request_, nullptr)));
   }
+
+  /// True when the request was not sent: nobody awaited it.
+  [[nodiscard]] bool unsent() const noexcept { return request_ != nullptr; }
 
   [[nodiscard]] Result<Reply> await_resume() {
     if (request_ != nullptr) {
