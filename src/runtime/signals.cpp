@@ -4,6 +4,7 @@
 
 #include "dagverk/runtime/runtime_base.hpp"
 
+#include <memory>
 #include <utility>
 
 namespace dagverk::detail {
@@ -14,10 +15,13 @@ namespace {
 template <class Payload, NodeClass Class>
 struct SignalNode {
   static bool run(Node* node, ProcessCore& core) {
-    auto& payload = payload_of<Payload>(node);
+    // Acting may run users' code, which may throw: nothing of this node is left by then.
+    Payload payload = std::move(payload_of<Payload>(node));
+    std::destroy_at(&payload_of<Payload>(node));
+    core.current_node = nullptr;
+    free_node(node);
     payload.act(core);
-    payload.~Payload();
-    return true;
+    return false;
   }
   static void discard(Node* node, const ExitReason& /*reason*/) noexcept {
     auto& payload = payload_of<Payload>(node);
