@@ -1,9 +1,11 @@
 #pragma once
 
+#include "dagverk/runtime/detail/exit_hook.hpp"
 #include "dagverk/runtime/detail/process_core.hpp"
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
@@ -30,6 +32,7 @@ struct ProcessExtra {
   std::unordered_map<std::uint64_t, Pid> monitors;  // whom we monitor, by reference
   std::vector<ExitWaiter> exit_waiters;
   std::vector<std::string> names;
+  std::vector<std::unique_ptr<ExitHook>> exit_hooks;
   std::vector<Node*> stop_calls;  // answered when the process has ended
   ExitReason stop_reason;
   Pid parent;

@@ -451,7 +451,8 @@ struct ProcessLife {
     core.behaviour = nullptr;
     delete behaviour;
 
-    extra = core.extra;  // terminate may have added things
+    const std::vector<std::unique_ptr<ExitHook>> ended_hooks = run_exit_hooks(core);
+    extra = core.extra;  // terminate and the hooks may have added things
     core.extra = nullptr;
     if (extra != nullptr) {
       for (const std::string& name : extra->names) runtime.release_name(name, pid);
@@ -486,6 +487,7 @@ struct ProcessLife {
       discard_list_of_stop_calls(*extra, reason);
       delete extra;
     }
+    for (const std::unique_ptr<ExitHook>& hook : ended_hooks) hook->after_end(pid, reason);
 
     core.pending_has_urgent = false;
     core.pending_last = nullptr;
@@ -494,6 +496,18 @@ struct ProcessLife {
     do {
       take_discarded(core, reason);
     } while (!core.mailbox.become_idle());
+  }
+
+  /// Runs the first half of the exit hooks and returns them for the second. A hook may destroy user's objects, which
+  /// may still use the process.
+  static std::vector<std::unique_ptr<ExitHook>> run_exit_hooks(ProcessCore& core) {
+    std::vector<std::unique_ptr<ExitHook>> ended;
+    while (core.extra != nullptr && !core.extra->exit_hooks.empty()) {
+      ended.push_back(std::move(core.extra->exit_hooks.back()));
+      core.extra->exit_hooks.pop_back();
+      ended.back()->before_end(core.pid());
+    }
+    return ended;
   }
 
   static void take_discarded(ProcessCore& core, const ExitReason& reason) noexcept {
