@@ -24,9 +24,9 @@ constexpr unsigned depth_limit = 8;  // ours are flat; a newer version may nest 
 constexpr std::array<std::string_view, std::variant_size_v<Event>> kind_names = {
     "JobEnqueued",  "JobScheduled", "JobPromoted",  "JobStarted", "JobFinished", "JobFailed",
     "JobRetried",   "JobDied",      "JobDiscarded", "JobRescued", "JobDeleted",  "QueueRunning",
-    "QueuePausing", "QueuePaused",  "NodeUp",       "NodeDown",
+    "QueuePausing", "QueuePaused",  "NodeUp",       "NodeDown",   "JobRequeued", "JobLeaseLost",
 };
-static_assert(std::same_as<std::variant_alternative_t<15, Event>, NodeDown>);
+static_assert(std::same_as<std::variant_alternative_t<17, Event>, JobLeaseLost>);
 static_assert(std::same_as<std::variant_alternative_t<8, Event>, JobDiscarded>);
 
 template <class E, class Kind>
@@ -60,6 +60,8 @@ void each_field(E& event, Visit&& visit) {
   if constexpr (Is<E, JobRescued>) visit("rescued_at", event.rescued_at);
   if constexpr (Is<E, JobRescued>) visit("from_node", event.from_node);
   if constexpr (Is<E, JobDeleted>) visit("deleted_at", event.deleted_at);
+  if constexpr (Is<E, JobRequeued>) visit("requeued_at", event.requeued_at);
+  if constexpr (Is<E, JobLeaseLost>) visit("noticed_at", event.noticed_at);
   if constexpr (Is<E, JobFailed>) {
     visit("exception", event.exception);
     visit("message", event.message);

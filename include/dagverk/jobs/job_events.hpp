@@ -119,6 +119,21 @@ struct JobDeleted {
   friend bool operator==(const JobDeleted&, const JobDeleted&) = default;
 };
 
+/// The job went back to its queue unfinished, its attempt not counted: its node stops.
+struct JobRequeued {
+  JobIdentity job;
+  WallTime requeued_at;
+  friend bool operator==(const JobRequeued&, const JobRequeued&) = default;
+};
+
+/// The store refused the end of a run, because the job is no longer the node's: it was rescued meanwhile, and runs or
+/// ran elsewhere. What this run did counts for nothing.
+struct JobLeaseLost {
+  JobIdentity job;
+  WallTime noticed_at;
+  friend bool operator==(const JobLeaseLost&, const JobLeaseLost&) = default;
+};
+
 /// The queue takes jobs: at its start and after a pause.
 struct QueueRunning {
   std::string queue;
@@ -160,7 +175,8 @@ struct NodeDown {
 /// it.
 using Event =
     std::variant<JobEnqueued, JobScheduled, JobPromoted, JobStarted, JobFinished, JobFailed, JobRetried, JobDied,
-                 JobDiscarded, JobRescued, JobDeleted, QueueRunning, QueuePausing, QueuePaused, NodeUp, NodeDown>;
+                 JobDiscarded, JobRescued, JobDeleted, QueueRunning, QueuePausing, QueuePaused, NodeUp, NodeDown,
+                 JobRequeued, JobLeaseLost>;
 
 /// The name of the event's kind: `JobStarted`. Valid for the program's whole life.
 [[nodiscard]] std::string_view kind_name(const Event& event) noexcept;

@@ -1,0 +1,169 @@
+#include "jobs/settling.hpp"
+
+#include "jobs/journal_detail.hpp"
+
+#include "dagverk/base/concat.hpp"
+
+#include <utility>
+
+namespace dagverk::jobs {
+
+namespace {
+
+constexpr std::string_view out_of_retries = "out of retries";
+
+std::string reason_of(const RunOutcome& outcome) {
+  return concat(outcome.error_class, outcome.message.empty() ? "" : ": ", outcome.message);
+}
+
+template <class Kind>
+void notify(EventSink& events, Kind event) {
+  if (events.wants(event_kind<Kind>)) events.notify(Event(std::move(event)));
+}
+
+}  // namespace
+
+JobIdentity identity_of(const JobInHand& job, std::string_view node) {
+  JobIdentity identity{.jid = job.taken.jid,
+                       .job_class = job.taken.class_name,
+                       .queue = job.taken.queue,
+                       .attempt = job.job ? job.job->attempt() : 1,
+                       .node = std::string(node)};
+  if (job.job) identity.job_class = std::string(job.job->job_class());
+  return identity;
+}
+
+JobPtr Settler::accept(TakenJob taken, const JobRegistry& registry, WallTime now) const {
+  auto job = std::make_shared<JobInHand>();
+  if (Result<Job> decoded = decode_job(taken.payload, taken.queue, codec_)) {
+    job->job_class = registry.find(decoded->job_class());
+    job->job.emplace(std::move(*decoded));
+    taken.payload.clear();  // the Job has the bytes
+    taken.payload.shrink_to_fit();
+  }
+  job->taken = std::move(taken);
+  job->started_at = now;
+  return job;
+}
+
+std::optional<Settling> Settler::refuse(const JobPtr& job, WallTime now) {
+  if (!job->job) {
+    const Result<Job> again = decode_job(job->taken.payload, job->taken.queue, codec_);
+    std::string reason(again ? "malformed job" : again.error().message());
+    RunOutcome outcome = RunOutcome::failed("MalformedJob", reason);
+    std::string detail = detail_of(*job, outcome, reason, std::nullopt);
+    return Settling{.job = job,
+                    .settlement = Settlement::bury(job->taken.token, std::nullopt, reason, std::move(detail)),
+                    .outcome = std::move(outcome),
+                    .ended_at = now,
+                    .reason = std::move(reason)};
+  }
+  if (job->job_class != nullptr) return std::nullopt;
+  return settle_failure(
+      job,
+      RunOutcome::failed(error_class::unknown_class,
+                         concat("this node defines no job class \"", job->job->job_class(), "\"")),
+      now);
+}
+
+Settling Settler::settle(const JobPtr& job, RunOutcome outcome, WallTime now) {
+  switch (outcome.kind) {
+    case RunOutcome::Kind::failed: return settle_failure(job, std::move(outcome), now);
+    case RunOutcome::Kind::given_back: {
+      std::string detail = detail_of(*job, outcome, {}, std::nullopt);
+      return Settling{.job = job,
+                      .settlement = Settlement::requeue(job->taken.token, std::move(detail)),
+                      .outcome = std::move(outcome),
+                      .ended_at = now};
+    }
+    case RunOutcome::Kind::finished: break;
+  }
+  std::string detail = detail_of(*job, outcome, {}, std::nullopt);
+  return Settling{.job = job,
+                  .settlement = Settlement::finish(job->taken.token, std::move(detail)),
+                  .outcome = std::move(outcome),
+                  .ended_at = now};
+}
+
+Settling Settler::settle_failure(const JobPtr& job, RunOutcome outcome, WallTime now) {
+  static const RetryPolicy standard;
+  const RetryPolicy& policy = job->job_class != nullptr ? job->job_class->options.retry : standard;
+  const RetryDecision decision = decide_retry(*job->job, policy, now, random_, outcome.error_class, outcome.message);
+  Settling settling{.job = job, .settlement = {}, .outcome = std::move(outcome), .ended_at = now};
+  const ClaimToken token = job->taken.token;
+  if (decision.action == RetryDecision::Action::discard) {
+    settling.reason = reason_of(settling.outcome);
+    settling.settlement =
+        Settlement::discard(token, detail_of(*job, settling.outcome, settling.reason, std::nullopt));
+    return settling;
+  }
+  const JobFailure failure{
+      .error_class = settling.outcome.error_class, .message = settling.outcome.message, .failed_at = now};
+  Result<std::string> payload = failed_payload(*job->job, failure, codec_);
+  if (decision.action == RetryDecision::Action::retry && payload) {
+    settling.settlement = Settlement::retry(token, std::move(*payload), decision.due,
+                                            detail_of(*job, settling.outcome, {}, decision.due));
+  } else {
+    settling.reason = payload ? concat(out_of_retries, ": ", reason_of(settling.outcome))
+                              : concat("its failure cannot be recorded: ", payload.error().message());
+    std::string detail = detail_of(*job, settling.outcome, settling.reason, std::nullopt);
+    settling.settlement = payload ? Settlement::bury(token, std::move(*payload), settling.reason, std::move(detail))
+                                  : Settlement::bury(token, std::nullopt, settling.reason, std::move(detail));
+  }
+  if (const auto retry_queue = job->job->retry_queue()) settling.settlement.queue = std::string(*retry_queue);
+  return settling;
+}
+
+Settlement Settler::bury_unchanged(const Settling& settling, std::string_view why) {
+  return Settlement::bury(settling.job->taken.token, std::nullopt, std::string(why));
+}
+
+std::string Settler::detail_of(const JobInHand& job, const RunOutcome& outcome, std::string_view reason,
+                               const std::optional<WallTime>& due) const {
+  if (!job.taken.journaled) return {};
+  JournalDetail detail;
+  detail.number("attempt", job.job ? job.job->attempt() : 1).text("node", node_);
+  detail.time("started_at", job.started_at);
+  detail.text("exception", outcome.error_class, error_class_characters_limit).text("message", outcome.message);
+  detail.text("reason", reason).text("result", outcome.result, result_text_size_limit);
+  if (due) detail.time("due_at", *due);
+  return std::move(detail).take();
+}
+
+void report(const Settling& settling, ItemOutcome outcome, std::string_view node, WallTime now, EventSink& events) {
+  const JobInHand& job = *settling.job;
+  const auto identity = [&] { return identity_of(job, node); };
+  if (outcome != ItemOutcome::done) {
+    if (events.wants(event_kind<JobLeaseLost>)) notify(events, JobLeaseLost{identity(), now});
+    return;
+  }
+  if (settling.outcome.kind == RunOutcome::Kind::failed && events.wants(event_kind<JobFailed>)) {
+    notify(events, JobFailed{identity(), job.started_at, settling.ended_at, settling.outcome.error_class,
+                             settling.outcome.message, {}});
+  }
+  switch (settling.settlement.action) {
+    case Settlement::Action::finish:
+      if (events.wants(event_kind<JobFinished>)) {
+        notify(events, JobFinished{identity(), job.started_at, settling.ended_at});
+      }
+      return;
+    case Settlement::Action::retry:
+      if (events.wants(event_kind<JobRetried>)) {
+        notify(events, JobRetried{identity(), settling.ended_at, settling.settlement.due});
+      }
+      return;
+    case Settlement::Action::bury:
+      if (events.wants(event_kind<JobDied>)) notify(events, JobDied{identity(), settling.ended_at, settling.reason});
+      return;
+    case Settlement::Action::discard:
+      if (events.wants(event_kind<JobDiscarded>)) {
+        notify(events, JobDiscarded{identity(), settling.ended_at, settling.reason});
+      }
+      return;
+    case Settlement::Action::requeue:
+      if (events.wants(event_kind<JobRequeued>)) notify(events, JobRequeued{identity(), settling.ended_at});
+      return;
+  }
+}
+
+}  // namespace dagverk::jobs
