@@ -1,0 +1,67 @@
+#pragma once
+
+#include "dagverk/base/clock.hpp"
+#include "dagverk/base/mutex.hpp"
+#include "dagverk/runtime/external_lane.hpp"
+#include "dagverk/runtime/runtime_base.hpp"
+
+#include <cstddef>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <vector>
+
+namespace dagverk::jobs {
+
+/// The threads on which one pool's `thread` jobs run: never more at once than the limit.
+///
+/// Semantics: a task waits for a free thread, in order of submission. One thread is woken at a time, and wakes the next
+///            when it finds more work than its own: a burst of short tasks costs few wake-ups.
+///            On the deterministic runtime a thread is a lane: its tasks run at moments drawn from the seed.
+/// Threads:   all operations from any thread. Tasks run without a lock held and outside of any process, so they may use
+///            blocking calls.
+/// Errors:    tasks must not throw.
+/// Bounds:    the pool submits at most as many tasks as it runs jobs.
+/// Lifetime:  `stop` before the runtime goes.
+class JobThreads {
+ public:
+  using Task = std::move_only_function<void()>;
+
+  [[nodiscard]] static std::shared_ptr<JobThreads> open(RuntimeBase& runtime, std::size_t limit);
+  JobThreads(const JobThreads&) = delete;
+  JobThreads& operator=(const JobThreads&) = delete;
+  ~JobThreads() = default;
+
+  void submit(Task task);
+
+  /// More threads start at once; fewer means that as many end their task and then rest.
+  void resize(RuntimeBase& runtime, std::size_t limit);
+
+  /// Waits at most `limit` of the system's time for running tasks, and ends the threads. Returns how many tasks still
+  /// run: their threads are given up, and what they hold stays. Tasks that have not begun are dropped.
+  std::size_t stop(Duration limit);
+
+ private:
+  // Shared with the lanes, which may outlive the pool when a task never returns.
+  struct State {
+    Mutex mutex;
+    Condition changed;
+    std::deque<Task> tasks DAGVERK_GUARDED_BY(mutex);
+    std::vector<std::unique_ptr<ExternalLane>> threads DAGVERK_GUARDED_BY(mutex);
+    std::vector<std::size_t> resting DAGVERK_GUARDED_BY(mutex);  // indices of threads; the last rested last
+    std::size_t limit DAGVERK_GUARDED_BY(mutex) = 0;
+    std::size_t awake DAGVERK_GUARDED_BY(mutex) = 0;   // woken or at work
+    std::size_t waking DAGVERK_GUARDED_BY(mutex) = 0;  // woken, not yet at work
+    bool stopping DAGVERK_GUARDED_BY(mutex) = false;
+    bool real_threads = true;  // constant once opened
+  };
+
+  JobThreads() : state_(std::make_shared<State>()) {}
+
+  static void wake_one(State& state) DAGVERK_REQUIRES(state.mutex);
+  static void work(State& state, std::size_t index);
+
+  std::shared_ptr<State> state_;
+};
+
+}  // namespace dagverk::jobs

@@ -1,0 +1,80 @@
+#pragma once
+
+#include "dagverk/base/log.hpp"
+#include "dagverk/jobs/job_registry.hpp"
+#include "dagverk/jobs/job_store.hpp"
+#include "dagverk/jobs/node_options.hpp"
+#include "dagverk/runtime/os_process.hpp"
+#include "dagverk/runtime/runtime_base.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace dagverk::jobs {
+
+class JobThreads;
+
+/// Nobody listens.
+class NoEvents final : public EventSink {
+ public:
+  [[nodiscard]] bool wants(std::size_t /*kind*/) const noexcept override { return false; }
+  void notify(Event /*event*/) noexcept override {}
+};
+
+/// The counters behind NodeStats; written by the node's processes, read by anybody.
+struct NodeCounters {
+  using Counter = std::atomic<std::uint64_t>;
+  Counter started{0}, finished{0}, retried{0}, died{0}, discarded{0}, requeued{0}, lease_lost{0}, rescued{0},
+      promoted{0}, store_errors{0}, restarts{0};
+
+  [[nodiscard]] NodeStats read() const noexcept {
+    return {.started = started, .finished = finished, .retried = retried, .died = died, .discarded = discarded,
+            .requeued = requeued, .lease_lost = lease_lost, .rescued = rescued, .promoted = promoted,
+            .store_errors = store_errors, .restarts = restarts};
+  }
+};
+
+/// What all processes of a node share and none of them changes, besides counters. Outlives restarts of the pipeline.
+/// Shared by them and the Node; ends with the last, since a run may still be on its thread when all else is gone.
+struct NodeEnv {
+  NodeEnv(RuntimeBase& runtime_, JobStore& store_, JobRegistry registry_, NodeOptions options_)
+      : runtime(runtime_), store(store_), registry(std::move(registry_)), options(std::move(options_)) {}
+  NodeEnv(const NodeEnv&) = delete;
+  NodeEnv& operator=(const NodeEnv&) = delete;
+
+  RuntimeBase& runtime;
+  JobStore& store;
+  const JobRegistry registry;
+  const NodeOptions options;
+  std::string name;
+  NoEvents no_events;
+  EventSink* events = &no_events;
+  OsProcessSpawner* spawner = nullptr;                // null without command jobs
+  std::vector<std::shared_ptr<JobThreads>> threads;   // one per pool; runs hold them, too
+  std::atomic<NodeEpoch> epoch{0};                    // of the latest registration; 0: none
+  NodeCounters counters;
+
+  [[nodiscard]] WallTime now() const noexcept { return runtime.clock().wall_now(); }
+};
+using NodeEnvPtr = std::shared_ptr<NodeEnv>;  // see above
+
+/// Waits between tries of a store that fails: 50 ms, doubling to 5 s.
+class Backoff {
+ public:
+  [[nodiscard]] Duration next() noexcept {
+    const Duration now = delay_;
+    delay_ = std::min<Duration>(delay_ * 2, std::chrono::seconds(5));
+    return now;
+  }
+  void reset() noexcept { delay_ = first; }
+
+ private:
+  static constexpr Duration first = std::chrono::milliseconds(50);
+  Duration delay_ = first;
+};
+
+}  // namespace dagverk::jobs

@@ -1,0 +1,84 @@
+#include "jobs/queue_producer.hpp"
+
+#include "jobs/worker_pool.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace dagverk::jobs {
+
+void QueueProducer::init() { pool_.cast(WorkerPool::Subscribe{self()}); }
+
+void QueueProducer::handle_cast(Ask ask) {
+  demand_ += ask.count;
+  fetch_soon();
+}
+
+void QueueProducer::handle_cast(Look /*look*/) { fetch_soon(); }
+
+void QueueProducer::fetch_soon() {
+  if (quiet_ || demand_ == 0 || std::exchange(fetch_sent_, true)) return;
+  self().cast(Fetch{});  // behind the asks that are queued already
+}
+
+bool QueueProducer::handle_call(Quiet /*quiet*/) {
+  quiet_ = true;
+  return true;
+}
+
+Async<void> QueueProducer::handle_cast(Fetch /*fetch*/) {
+  fetch_sent_ = false;
+  while (demand_ > 0 && !quiet_) {
+    TakeRequest request;
+    request.node = epoch_;
+    request.queues = queues_;
+    request.max = std::min(demand_, batch_count_limit);
+    const std::size_t wanted = request.max;
+    Result<std::vector<TakenJob>> taken = co_await env_->store.take(std::move(request));
+    if (!taken) {
+      ++env_->counters.store_errors;
+      env_->runtime.logger().warning("take.failed", {{"error", taken.error().message()}});
+      // Refused: the lease is lost. Unknown: jobs may be ours without our knowing which. A new epoch mends both.
+      if (taken.error().code() == ErrorCode::refused || taken.error().code() == ErrorCode::outcome_unknown) {
+        stop(ExitReason::custom(std::string(taken.error().message())));
+        co_return;
+      }
+      send_after(backoff_.next(), Look{});
+      co_return;
+    }
+    backoff_.reset();
+    if (taken->empty()) co_return;
+    std::size_t size = 0;
+    for (const TakenJob& job : *taken) size += job.payload.size();
+    const bool cut_by_size = size >= take_size_limit / 2;
+    const std::size_t count = taken->size();
+    demand_ -= count;
+    pool_.cast(WorkerPool::Deliver{std::move(*taken)});
+    if (count < wanted && !cut_by_size) co_return;  // what comes from now on is told by the watcher
+  }
+}
+
+void ChangeWatcher::init() {
+  seen_ = env_->store.change_count(ChangeKind::ready);
+  have_all_look();  // for what came between their first take and here
+  self().cast(Watch{});
+}
+
+void ChangeWatcher::have_all_look() const {
+  for (const ServerRef<QueueProducer>& producer : producers_) producer.cast(QueueProducer::Look{});
+}
+
+Async<void> ChangeWatcher::handle_cast(Watch /*watch*/) {
+  Result<std::uint64_t> changed =
+      co_await env_->store.wait_for_change(ChangeKind::ready, seen_, env_->options.poll_interval);
+  if (changed) {
+    seen_ = *changed;
+  } else {
+    ++env_->counters.store_errors;
+    co_await this_process::sleep(env_->options.poll_interval);
+  }
+  have_all_look();
+  self().cast(Watch{});
+}
+
+}  // namespace dagverk::jobs
