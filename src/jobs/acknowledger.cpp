@@ -94,8 +94,8 @@ Async<std::vector<ItemOutcome>> Acknowledger::store(Batch& batch) {
       count = 1;  // one of them is to blame; the others must not suffer
       continue;
     }
-    env_->runtime.logger().error("settle.refused", {{"jid", batch[first].job->taken.jid},
-                                                    {"error", stored.error().message()}});
+    env_->runtime.logger().error("settle.refused",
+                                 {{"jid", batch[first].job->taken.jid}, {"error", stored.error().message()}});
     if (degraded) {  // even the plain burial: the job stays in our hands until the node leaves, and then runs again
       outcomes.push_back(ItemOutcome::refused);
       ++first;

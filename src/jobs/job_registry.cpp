@@ -42,8 +42,8 @@ RunOutcome outcome_of(const Result<void>& result) {
 JobRegistry& JobRegistry::add(JobClass job_class) {
   if (mistake_) return *this;
   if (const Result<void> checked = check_class(job_class); !checked) {
-    mistake_ = Error(ErrorCode::configuration,
-                     concat("job class \"", job_class.name, "\": ", checked.error().message()));
+    mistake_ =
+        Error(ErrorCode::configuration, concat("job class \"", job_class.name, "\": ", checked.error().message()));
     return *this;
   }
   const std::string name = job_class.name;

@@ -65,8 +65,7 @@ Async<RunOutcome> run_on_thread(NodeEnvPtr env, std::shared_ptr<JobThreads> thre
   const Duration timeout = job->job_class->options.timeout;
   auto [completion, completer] = make_completion<Result<RunOutcome>>();
   const Clock& clock = env->runtime.clock();
-  threads->submit([job, token = stop.get_token(), timeout, &clock, env,
-                   completer = std::move(completer)]() mutable {
+  threads->submit([job, token = stop.get_token(), timeout, &clock, env, completer = std::move(completer)]() mutable {
     const SteadyTime begin = clock.steady_now();
     RunOutcome outcome = run_function(*job, std::move(token));
     if (timeout > Duration::zero() && clock.steady_now() - begin >= timeout) {
@@ -131,10 +130,9 @@ Async<RunOutcome> run_command(NodeEnvPtr env, JobPtr job, std::stop_source stop)
   for (Backoff backoff;;) {
     auto [completion, completer] = make_completion<Result<OsProcessResult>>();
     OsProcessOptions attempt = *options;
-    Result<OsProcessId> id =
-        spawner.start(std::move(attempt), [completer = std::move(completer)](OsProcessResult result) mutable {
-          completer.complete(std::move(result));
-        });
+    Result<OsProcessId> id = spawner.start(
+        std::move(attempt),
+        [completer = std::move(completer)](OsProcessResult result) mutable { completer.complete(std::move(result)); });
     if (!id && id.error().code() == ErrorCode::refused && !stop.stop_requested()) {
       co_await this_process::sleep(backoff.next());  // other pools' commands fill the spawner
       continue;

@@ -52,9 +52,7 @@ class DetailReader {
 
 }  // namespace
 
-void JournalDetail::key(std::string_view name) {
-  out_.append(out_.empty() ? "{\"" : ",\"").append(name).append("\":");
-}
+void JournalDetail::key(std::string_view name) { out_.append(out_.empty() ? "{\"" : ",\"").append(name).append("\":"); }
 JournalDetail& JournalDetail::text(std::string_view name, std::string_view value, std::size_t characters_limit) {
   if (value.empty()) return *this;
   key(name);

@@ -8,8 +8,8 @@
 
 namespace dagverk::jobs {
 
-/// Builds the `detail` of a journal row: a flat JSON object of what the row's own columns do not say. Empty when nothing
-/// was added.
+/// Builds the `detail` of a journal row: a flat JSON object of what the row's own columns do not say. Empty when
+/// nothing was added.
 class JournalDetail {
  public:
   JournalDetail& text(std::string_view name, std::string_view value, std::size_t characters_limit = 1000);

@@ -57,10 +57,10 @@ Result<void> check_options(NodeOptions& options, const JobRegistry& registry, co
     if (auto checked = check_pool(pool, names); !checked) return checked.error();
   }
   if (options.name.size() > name_size_limit) return wrong("name", "at most 255 bytes", concat(options.name.size()));
-  for (const auto& [field, value] : {std::pair("heartbeat", options.heartbeat),
-                                     std::pair("rescue_interval", options.rescue_interval),
-                                     std::pair("promotion_interval", options.promotion_interval),
-                                     std::pair("poll_interval", options.poll_interval)}) {
+  for (const auto& [field, value] :
+       {std::pair("heartbeat", options.heartbeat), std::pair("rescue_interval", options.rescue_interval),
+        std::pair("promotion_interval", options.promotion_interval),
+        std::pair("poll_interval", options.poll_interval)}) {
     if (value <= Duration::zero()) return wrong(field, "more than 0", concat(value.count(), " ns"));
   }
   if (registry.has_commands() && runtime.deterministic()) {
@@ -122,8 +122,8 @@ NodeStopReport Node::stop(Duration deadline) {
   if (std::exchange(parts.stopped, true)) return parts.report;
   NodeEnv& env = *parts.env;
   const Duration limit = std::max(deadline, Duration::zero());
-  const Result<NodeServer::Summary> summary = parts.server.call_blocking_within<NodeServer::Leave>(
-      limit + env.options.stop_grace + answer_slack, limit);
+  const Result<NodeServer::Summary> summary =
+      parts.server.call_blocking_within<NodeServer::Leave>(limit + env.options.stop_grace + answer_slack, limit);
   if (summary) {
     parts.report.given_back = summary->given_back;
     parts.report.retired = summary->retired;

@@ -32,9 +32,17 @@ struct NodeCounters {
       promoted{0}, store_errors{0}, restarts{0};
 
   [[nodiscard]] NodeStats read() const noexcept {
-    return {.started = started, .finished = finished, .retried = retried, .died = died, .discarded = discarded,
-            .requeued = requeued, .lease_lost = lease_lost, .rescued = rescued, .promoted = promoted,
-            .store_errors = store_errors, .restarts = restarts};
+    return {.started = started,
+            .finished = finished,
+            .retried = retried,
+            .died = died,
+            .discarded = discarded,
+            .requeued = requeued,
+            .lease_lost = lease_lost,
+            .rescued = rescued,
+            .promoted = promoted,
+            .store_errors = store_errors,
+            .restarts = restarts};
   }
 };
 
@@ -53,9 +61,9 @@ struct NodeEnv {
   std::string name;
   NoEvents no_events;
   EventSink* events = &no_events;
-  OsProcessSpawner* spawner = nullptr;                // null without command jobs
-  std::vector<std::shared_ptr<JobThreads>> threads;   // one per pool; runs hold them, too
-  std::atomic<NodeEpoch> epoch{0};                    // of the latest registration; 0: none
+  OsProcessSpawner* spawner = nullptr;               // null without command jobs
+  std::vector<std::shared_ptr<JobThreads>> threads;  // one per pool; runs hold them, too
+  std::atomic<NodeEpoch> epoch{0};                   // of the latest registration; 0: none
   NodeCounters counters;
 
   [[nodiscard]] WallTime now() const noexcept { return runtime.clock().wall_now(); }

@@ -71,8 +71,8 @@ Async<Result<NodeServer::Pipeline>> NodeServer::start_pipeline(std::size_t index
   const std::uint64_t seed = env_->options.seed + index;
   Result<ServerRef<Acknowledger>> acknowledger = co_await this_process::start_link<Acknowledger>(env_);
   if (!acknowledger) co_return acknowledger.error();
-  Result<ServerRef<WorkerPool>> pool = co_await this_process::start_link<WorkerPool>(
-      env_, threads, options.concurrency, *acknowledger, seed);
+  Result<ServerRef<WorkerPool>> pool =
+      co_await this_process::start_link<WorkerPool>(env_, threads, options.concurrency, *acknowledger, seed);
   if (!pool) co_return pool.error();
   acknowledger->cast(Acknowledger::Attach{*pool, promoter});
   Result<ServerRef<QueueProducer>> producer =

@@ -61,8 +61,7 @@ Async<Result<Duration>> Promoter::promote_due() {
         if (!env_->events->wants(event_kind<JobPromoted>)) continue;
         const DueJob& due = page->jobs[index];
         JobIdentity job{.jid = due.jid, .job_class = due.class_name, .queue = due.queue, .node = env_->name};
-        env_->events->notify(
-            JobPromoted{std::move(job), now, due.state == JobState::retrying ? "retry" : "schedule"});
+        env_->events->notify(JobPromoted{std::move(job), now, due.state == JobState::retrying ? "retry" : "schedule"});
       }
     }
     if (page->jobs.size() == page_limit) continue;

@@ -59,11 +59,10 @@ std::optional<Settling> Settler::refuse(const JobPtr& job, WallTime now) {
                     .reason = std::move(reason)};
   }
   if (job->job_class != nullptr) return std::nullopt;
-  return settle_failure(
-      job,
-      RunOutcome::failed(error_class::unknown_class,
-                         concat("this node defines no job class \"", job->job->job_class(), "\"")),
-      now);
+  return settle_failure(job,
+                        RunOutcome::failed(error_class::unknown_class,
+                                           concat("this node defines no job class \"", job->job->job_class(), "\"")),
+                        now);
 }
 
 Settling Settler::settle(const JobPtr& job, RunOutcome outcome, WallTime now) {
@@ -93,8 +92,7 @@ Settling Settler::settle_failure(const JobPtr& job, RunOutcome outcome, WallTime
   const ClaimToken token = job->taken.token;
   if (decision.action == RetryDecision::Action::discard) {
     settling.reason = reason_of(settling.outcome);
-    settling.settlement =
-        Settlement::discard(token, detail_of(*job, settling.outcome, settling.reason, std::nullopt));
+    settling.settlement = Settlement::discard(token, detail_of(*job, settling.outcome, settling.reason, std::nullopt));
     return settling;
   }
   const JobFailure failure{
@@ -138,8 +136,10 @@ void report(const Settling& settling, ItemOutcome outcome, std::string_view node
     return;
   }
   if (settling.outcome.kind == RunOutcome::Kind::failed && events.wants(event_kind<JobFailed>)) {
-    notify(events, JobFailed{identity(), job.started_at, settling.ended_at, settling.outcome.error_class,
-                             settling.outcome.message, {}});
+    notify(
+        events,
+        JobFailed{
+            identity(), job.started_at, settling.ended_at, settling.outcome.error_class, settling.outcome.message, {}});
   }
   switch (settling.settlement.action) {
     case Settlement::Action::finish:

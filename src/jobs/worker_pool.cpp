@@ -63,12 +63,12 @@ void WorkerPool::start(TakenJob taken) {
   }
   const std::uint64_t execution = job->taken.token.execution;
   std::stop_source stop;
-  const Pid process = env_->runtime.spawn([env = env_, threads = threads_, job, stop, pool = self(),
-                                           execution]() mutable -> Async<void> {
-    this_process::link(pool.pid());
-    RunOutcome outcome = co_await run_job(env, threads, job, stop);
-    pool.cast(Done{execution, std::move(outcome)});
-  });
+  const Pid process = env_->runtime.spawn(
+      [env = env_, threads = threads_, job, stop, pool = self(), execution]() mutable -> Async<void> {
+        this_process::link(pool.pid());
+        RunOutcome outcome = co_await run_job(env, threads, job, stop);
+        pool.cast(Done{execution, std::move(outcome)});
+      });
   running_.insert_or_assign(execution, Run{job, process, std::move(stop)});
 }
 

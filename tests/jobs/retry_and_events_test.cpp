@@ -182,6 +182,8 @@ std::vector<Event> one_of_each() {
       QueuePaused{"mail", "", now},
       NodeUp{"host1:7:abc", now},
       NodeDown{"host1:7:abc", later, "stopped"},
+      JobRequeued{identity, later},
+      JobLeaseLost{identity, later},
   };
 }
 

@@ -20,8 +20,8 @@ namespace dagverk::jobs {
 struct ClientOptions {
   CodecOptions codec = {};
   JidGenerator make_jid = random_jid;
-  EventSink* events = nullptr;              ///< borrowed; null: nobody listens
-  const JobRegistry* registry = nullptr;    ///< borrowed; knows the classes' queues and whether they are journaled
+  EventSink* events = nullptr;            ///< borrowed; null: nobody listens
+  const JobRegistry* registry = nullptr;  ///< borrowed; knows the classes' queues and whether they are journaled
 };
 
 /// What became of one job of a bulk.
@@ -36,8 +36,8 @@ struct Enqueued {
 /// Threads:   any. What returns Async is awaited inside a process, with named arguments moved in; what ends in
 ///            `_blocking` blocks, outside of one (a `thread` job's function is outside).
 /// Errors:    `invalid_argument`, `malformed_job`, `too_large` (1 MiB, depth 128) before anything is stored;
-///            `already_exists` for a jid that is in the store; else the store's. Of a bulk nothing is stored when one of
-///            its jobs is refused before.
+///            `already_exists` for a jid that is in the store; else the store's. Of a bulk nothing is stored when one
+///            of its jobs is refused before.
 /// Bounds:    a bulk is stored in batches of at most batch_count_limit jobs; after an error, earlier batches stay.
 /// Lifetime:  borrows runtime, store, and what the options point to.
 class JobClient {
@@ -51,8 +51,8 @@ class JobClient {
   [[nodiscard]] Async<Result<std::string>> enqueue_at(NewJob job, WallTime due);
   /// In the order given.
   [[nodiscard]] Async<Result<std::vector<Enqueued>>> enqueue_bulk(std::vector<NewJob> jobs);
-  /// Job objects that somebody else wrote, each at least with `class` and `args`; see `prepare_job`. The error names the
-  /// line, counted from 1.
+  /// Job objects that somebody else wrote, each at least with `class` and `args`; see `prepare_job`. The error names
+  /// the line, counted from 1.
   [[nodiscard]] Async<Result<std::vector<Enqueued>>> push_bulk(std::vector<std::string> lines,
                                                                std::string queue_default = "default");
 

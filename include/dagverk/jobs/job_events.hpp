@@ -173,10 +173,9 @@ struct NodeDown {
 
 /// Every event there is. Readers of a journal must expect kinds that they do not know: a newer version may have written
 /// it.
-using Event =
-    std::variant<JobEnqueued, JobScheduled, JobPromoted, JobStarted, JobFinished, JobFailed, JobRetried, JobDied,
-                 JobDiscarded, JobRescued, JobDeleted, QueueRunning, QueuePausing, QueuePaused, NodeUp, NodeDown,
-                 JobRequeued, JobLeaseLost>;
+using Event = std::variant<JobEnqueued, JobScheduled, JobPromoted, JobStarted, JobFinished, JobFailed, JobRetried,
+                           JobDied, JobDiscarded, JobRescued, JobDeleted, QueueRunning, QueuePausing, QueuePaused,
+                           NodeUp, NodeDown, JobRequeued, JobLeaseLost>;
 
 /// The name of the event's kind: `JobStarted`. Valid for the program's whole life.
 [[nodiscard]] std::string_view kind_name(const Event& event) noexcept;

@@ -36,9 +36,9 @@ struct JobOptions {
 /// An executable that runs the jobs of one class. Never a shell.
 ///
 /// Semantics: the arguments arrive on standard input as one line of JSON. `{0}`, `{1}`, … in `run` stand for one
-///            argument each: texts as they are, other values as their JSON. An argument that would make an element begin
-///            with `-` is refused unless an element `--` stands before it. Exit code 0 is success.
-///            The environment is a list of allowed variables, and DAGVERK_JID, DAGVERK_CLASS, DAGVERK_QUEUE and
+///            argument each: texts as they are, other values as their JSON. An argument that would make an element
+///            begin with `-` is refused unless an element `--` stands before it. Exit code 0 is success. The
+///            environment is a list of allowed variables, and DAGVERK_JID, DAGVERK_CLASS, DAGVERK_QUEUE and
 ///            DAGVERK_ATTEMPT. The command leads a process group of its own and dies with its worker.
 struct CommandSpec {
   std::vector<std::string> run = {};   ///< the executable (no placeholder), then its arguments
@@ -143,8 +143,8 @@ class JobRegistry {
     return add(JobClass{std::move(name), std::move(options), nullptr, std::move(command)});
   }
 
-  /// Errors: `configuration`, about the first wrong definition: a name that is no class name or was used before, a queue
-  /// that is none, a retry policy or a command template out of range.
+  /// Errors: `configuration`, about the first wrong definition: a name that is no class name or was used before, a
+  /// queue that is none, a retry policy or a command template out of range.
   [[nodiscard]] Result<void> check() const;
 
   /// Null when no class has exactly this name. Lifetime: until the registry changes.

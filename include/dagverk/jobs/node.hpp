@@ -22,7 +22,8 @@ namespace dagverk::jobs {
 ///   …
 ///   (*node)->stop(25s);
 ///
-/// Semantics: per pool a producer takes jobs by demand, a pool runs each in a process of its own, an acknowledger stores
+/// Semantics: per pool a producer takes jobs by demand, a pool runs each in a process of its own, an acknowledger
+/// stores
 ///            how they ended, in batches, and never before they have. One lease covers all of it. When any part fails,
 ///            all of it starts again under a new epoch and what was in hand is run again. Jobs of dead nodes and jobs
 ///            whose time has come are looked for by every node.

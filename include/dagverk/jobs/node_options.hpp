@@ -38,9 +38,9 @@ struct NodeOptions {
   Duration stop_grace = std::chrono::milliseconds(500);       ///< for cancelled runs to end, after stop's deadline
 
   CodecOptions codec = {};
-  std::uint64_t seed = 0;              ///< of the retries' random part; 0: from the operating system
-  EventSink* events = nullptr;         ///< borrowed; null: nobody listens
-  OsProcessSpawner* spawner = nullptr; ///< borrowed, for command jobs; null: the node has its own
+  std::uint64_t seed = 0;               ///< of the retries' random part; 0: from the operating system
+  EventSink* events = nullptr;          ///< borrowed; null: nobody listens
+  OsProcessSpawner* spawner = nullptr;  ///< borrowed, for command jobs; null: the node has its own
 };
 
 /// What a node has done since its start. Counts of runs, not of jobs.

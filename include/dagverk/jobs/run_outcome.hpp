@@ -30,12 +30,12 @@ struct RunOutcome {
 
 /// The error classes of failures that we state ourselves. A job's own exceptions are named by their C++ type.
 namespace error_class {
-inline constexpr const char* arguments = "ArgumentError";             ///< they do not fit the job's parameters
-inline constexpr const char* unknown_class = "UnknownJobClass";       ///< this node does not define it
-inline constexpr const char* timeout = "JobTimeout";                  ///< it ran for longer than its class allows
-inline constexpr const char* command_failed = "CommandFailed";        ///< exited with another code than 0, or by a signal
+inline constexpr const char* arguments = "ArgumentError";        ///< they do not fit the job's parameters
+inline constexpr const char* unknown_class = "UnknownJobClass";  ///< this node does not define it
+inline constexpr const char* timeout = "JobTimeout";             ///< it ran for longer than its class allows
+inline constexpr const char* command_failed = "CommandFailed";   ///< exited with another code than 0, or by a signal
 inline constexpr const char* command_not_started = "CommandNotStarted";  ///< missing, not executable, refused arguments
-inline constexpr const char* process_exited = "JobProcessExited";     ///< the process that ran it was ended from outside
+inline constexpr const char* process_exited = "JobProcessExited";  ///< the process that ran it was ended from outside
 }  // namespace error_class
 
 }  // namespace dagverk::jobs

@@ -1,0 +1,265 @@
+// A whole node on the deterministic runtime, over the SQLite store: what becomes of jobs.
+
+#include "jobs/node_world.hpp"
+
+#include "dagverk/runtime/deterministic_runtime.hpp"
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <memory>
+#include <set>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace dagverk::jobs {
+namespace {
+
+using namespace std::chrono_literals;
+using World = NodeWorld<DeterministicRuntime>;
+using Kinds = std::vector<JournalKind>;
+using Names = std::vector<std::string>;
+
+TEST(Node, runs_a_job_with_its_typed_arguments_and_tells_its_story) {
+  World world;
+  std::string seen;
+  JobRegistry registry;
+  registry.define("Resize", [&seen](JobContext& job, const std::string& path, int width) {
+    seen = concat(path, " ", width, " ", job.job_class(), " ", job.queue(), " ", job.attempt(), " ",
+                  current_job() == &job);
+    job.set_result("done");
+  });
+  const std::unique_ptr<Node> node = world.start(std::move(registry));
+  const std::string jid = world.enqueue("Resize", R"(["cat.jpg",640])");
+  world.runtime.advance(2s);
+  EXPECT_EQ(seen, "cat.jpg 640 Resize default 1 true");
+  EXPECT_EQ(world.find(jid), std::nullopt);
+  EXPECT_EQ(world.kinds(jid), (Kinds{JournalKind::enqueued, JournalKind::started, JournalKind::finished}));
+  EXPECT_EQ(world.events.story_of(jid), (Names{"JobEnqueued", "JobStarted", "JobFinished"}));
+  EXPECT_NE(world.journal(jid).back().detail.find(R"("result":"done")"), std::string::npos);
+  EXPECT_EQ(node->stats().finished, 1U);
+  EXPECT_TRUE(world.totals().balanced());
+}
+
+TEST(Node, a_job_that_fails_twice_waits_as_its_class_says_and_then_succeeds) {
+  World world;
+  int runs = 0;
+  JobRegistry registry;
+  registry.define("Flaky",
+                  [&runs](JobContext& job) {
+                    EXPECT_EQ(job.attempt(), static_cast<std::uint32_t>(++runs));
+                    if (runs <= 2) throw std::runtime_error(concat("failure ", runs));
+                  },
+                  {.retry = {.delays = {300ms, 700ms}}});
+  const std::unique_ptr<Node> node = world.start(std::move(registry));
+  const std::string jid = world.enqueue("Flaky");
+  world.runtime.advance(250ms);
+  EXPECT_EQ(runs, 1);
+  const StoredJob waiting = world.find(jid).value();
+  EXPECT_EQ(waiting.state, JobState::retrying);
+  const Job failed = decode_job(waiting.payload).value();
+  EXPECT_EQ(failed.error_class(), "std::runtime_error");
+  EXPECT_EQ(failed.error_message(), "failure 1");
+  EXPECT_EQ(failed.retry_count(), 0);
+  EXPECT_TRUE(failed.failed_at());
+  world.runtime.advance(100ms);
+  EXPECT_EQ(runs, 2);
+  world.runtime.advance(600ms);
+  EXPECT_EQ(runs, 2);
+  world.runtime.advance(150ms);
+  EXPECT_EQ(runs, 3);
+  EXPECT_EQ(world.find(jid), std::nullopt);
+  EXPECT_EQ(world.events.story_of(jid),
+            (Names{"JobEnqueued", "JobStarted", "JobFailed", "JobRetried", "JobPromoted", "JobStarted", "JobFailed",
+                   "JobRetried", "JobPromoted", "JobStarted", "JobFinished"}));
+  EXPECT_EQ(node->stats().retried, 2U);
+}
+
+TEST(Node, a_job_that_always_fails_ends_in_the_dead_set_with_its_last_error) {
+  World world;
+  JobRegistry registry;
+  registry.define("Doomed", []() -> Result<void> { return Error(ErrorCode::not_found, "no such customer"); },
+                  {.retry = {.max_retries = 2, .delays = {10ms}}});
+  const std::unique_ptr<Node> node = world.start(std::move(registry));
+  const std::string jid = world.enqueue("Doomed");
+  world.runtime.advance(1s);
+  const StoredJob dead = world.find(jid).value();
+  EXPECT_EQ(dead.state, JobState::dead);
+  const Job job = decode_job(dead.payload).value();
+  EXPECT_EQ(job.error_class(), "Error::not_found");
+  EXPECT_EQ(job.error_message(), "no such customer");
+  EXPECT_EQ(job.retry_count(), 2);
+  EXPECT_NE(dead.reason.find("out of retries"), std::string::npos);
+  const std::vector<JobDied> died = world.events.all<JobDied>();
+  ASSERT_EQ(died.size(), 1U);
+  EXPECT_EQ(died.front().job.attempt, 3U);
+}
+
+TEST(Node, retry_false_discards_and_whatever_is_thrown_is_a_failure) {
+  World world;
+  JobRegistry registry;
+  registry.define("Odd", [] { throw 42; });
+  const std::unique_ptr<Node> node = world.start(std::move(registry));
+  NewJob job;
+  job.job_class = "Odd";
+  job.retry = RetrySetting::off();
+  const std::string jid = world.client().enqueue_blocking(std::move(job)).value();
+  world.runtime.advance(1s);
+  EXPECT_EQ(world.find(jid), std::nullopt);
+  EXPECT_EQ(world.events.story_of(jid), (Names{"JobEnqueued", "JobStarted", "JobFailed", "JobDiscarded"}));
+  EXPECT_EQ(world.events.all<JobFailed>().front().exception, "int");
+  EXPECT_EQ(world.totals().discarded, 1U);
+}
+
+TEST(Node, a_malformed_payload_goes_to_the_dead_set_byte_for_byte_and_the_queue_goes_on) {
+  World world;
+  int runs = 0;
+  JobRegistry registry;
+  registry.define("Fine", [&runs] { ++runs; });
+  const std::string bytes("{\"class\":\"Fine\",\"args\":[1,}\0\xff", 29);
+  world.enqueue_raw("broken", bytes);
+  world.enqueue_raw("shape", R"({"class":7,"args":[],"jid":"shape"})");
+  const std::string after = world.enqueue("Fine");
+  const std::unique_ptr<Node> node = world.start(std::move(registry));
+  world.runtime.advance(1s);
+  EXPECT_EQ(runs, 1);
+  EXPECT_EQ(world.find(after), std::nullopt);
+  const StoredJob dead = world.find("broken").value();
+  EXPECT_EQ(dead.state, JobState::dead);
+  EXPECT_EQ(dead.payload, bytes);
+  EXPECT_FALSE(dead.reason.empty());
+  EXPECT_EQ(world.find("shape")->state, JobState::dead);
+  ASSERT_EQ(world.events.all<JobDied>().size(), 2U);
+  EXPECT_FALSE(world.events.all<JobDied>().front().reason.empty());
+  EXPECT_EQ(node->stats().started, 1U);
+}
+
+TEST(Node, a_job_of_an_unknown_class_is_retried_with_a_plain_message) {
+  World world;
+  const std::unique_ptr<Node> node = world.start(JobRegistry());
+  const std::string jid = world.enqueue("Elsewhere::Job");
+  world.runtime.advance(1s);
+  const StoredJob waiting = world.find(jid).value();
+  EXPECT_EQ(waiting.state, JobState::retrying);
+  const Job job = decode_job(waiting.payload).value();
+  EXPECT_EQ(job.error_class(), "UnknownJobClass");
+  EXPECT_EQ(job.error_message(), "this node defines no job class \"Elsewhere::Job\"");
+}
+
+TEST(Node, arguments_that_do_not_fit_fail_and_name_the_argument) {
+  World world;
+  JobRegistry registry;
+  registry.define("Resize", [](const std::string&, int) {});
+  const std::unique_ptr<Node> node = world.start(std::move(registry));
+  const std::string jid = world.enqueue("Resize", R"(["cat.jpg","wide"])");
+  world.runtime.advance(1s);
+  const Job job = decode_job(world.find(jid)->payload).value();
+  EXPECT_EQ(job.error_class(), "ArgumentError");
+  EXPECT_NE(job.error_message()->find("argument 2 of Resize"), std::string::npos);
+}
+
+TEST(Node, a_scheduled_job_runs_on_time_whoever_scheduled_it) {
+  World world;
+  std::vector<WallTime> runs;
+  JobRegistry registry;
+  registry.define("Later", [&] { runs.push_back(world.runtime.clock().wall_now()); });
+  const std::unique_ptr<Node> node = world.start(std::move(registry));
+  world.runtime.advance(100ms);
+  NewJob job;
+  job.job_class = "Later";
+  const WallTime due = world.runtime.clock().wall_now() + 30s;
+  const std::string jid = world.client().enqueue_at_blocking(job, due).value();
+  EXPECT_EQ(world.find(jid)->state, JobState::scheduled);
+  world.runtime.advance(29s);
+  EXPECT_TRUE(runs.empty());
+  world.runtime.advance(1100ms);
+  ASSERT_EQ(runs.size(), 1U);
+  EXPECT_GE(runs.front(), due);
+  EXPECT_LE(runs.front(), due + 20ms);
+  EXPECT_EQ(world.kinds(jid),
+            (Kinds{JournalKind::scheduled, JournalKind::promoted, JournalKind::started, JournalKind::finished}));
+}
+
+TEST(Node, one_thread_runs_a_queue_in_order_and_queues_in_strict_order) {
+  World world;
+  std::vector<int> order;
+  JobRegistry registry;
+  registry.define("Note", [&order](int number) { order.push_back(number); });
+  for (int number = 0; number < 20; ++number) {
+    world.enqueue("Note", concat("[", 100 + number, "]"), "low");
+    world.enqueue("Note", concat("[", number, "]"), "high");
+  }
+  NodeOptions options;
+  options.pools.push_back({.queues = {"high", "low"}, .concurrency = 1});
+  const std::unique_ptr<Node> node = world.start(std::move(registry), 1, std::move(options));
+  world.runtime.advance(2s);
+  ASSERT_EQ(order.size(), 40U);
+  EXPECT_TRUE(std::ranges::is_sorted(order));
+}
+
+TEST(Node, stopping_gives_back_what_has_not_ended_with_its_bytes_and_attempt_unchanged) {
+  World world;
+  JobRegistry registry;
+  registry.define("Slow", [] {});
+  std::vector<std::string> jids;
+  for (int count = 0; count < 3; ++count) jids.push_back(world.enqueue("Slow"));
+  const std::string payload = world.find(jids[0])->payload;
+  // Nobody on this thread ever finishes: its runs wait for a thread that the test does not let run.
+  std::unique_ptr<Node> node = world.start(std::move(registry));
+  for (int steps = 0; world.totals().running < 3 && steps < 10'000; ++steps) world.runtime.step();
+  const NodeStopReport report = node->stop(0s);
+  EXPECT_TRUE(report.retired);
+  EXPECT_EQ(report.stuck, 0U);
+  EXPECT_EQ(report.given_back + report.stats.finished, 3U);
+  const QueueCounts counts = world.totals();
+  EXPECT_EQ(counts.running, 0U);
+  EXPECT_EQ(counts.ready + counts.finished, 3U);
+  EXPECT_TRUE(counts.balanced());
+  if (const auto job = world.find(jids[0])) {
+    EXPECT_EQ(job->payload, payload);
+  }
+  EXPECT_EQ(world.runtime.process_count(), 0U);
+}
+
+TEST(Node, refuses_wrong_options_naming_field_and_range) {
+  World world;
+  const auto error_of = [&](NodeOptions options, JobRegistry registry = {}) {
+    return std::string(
+        Node::start(world.runtime, *world.store, std::move(registry), std::move(options)).error().message());
+  };
+  EXPECT_EQ(error_of({}), "a node needs at least one pool");
+  EXPECT_EQ(error_of({.pools = {{.queues = {"mail"}, .concurrency = 0}}}),
+            "queue \"mail\": concurrency must be 1..1024, got 0");
+  JobRegistry twice;
+  twice.define("A", [] {}).define("A", [] {});
+  EXPECT_EQ(error_of({.pools = {{.queues = {"mail"}}}}, std::move(twice)), "job class \"A\" is defined twice");
+  JobRegistry command;
+  command.define_command("Echo", {.run = {"{0}"}});
+  EXPECT_NE(
+      error_of({.pools = {{.queues = {"mail"}}}}, std::move(command)).find("must begin with an executable's name"),
+      std::string::npos);
+}
+
+TEST(Node, the_journal_tells_as_events_what_the_node_told) {
+  World world;
+  JobRegistry registry;
+  registry.define("Flaky",
+                  [](JobContext& job) {
+                    if (job.attempt() == 1) throw std::runtime_error("first");
+                  },
+                  {.retry = {.delays = {10ms}}});
+  const std::unique_ptr<Node> node = world.start(std::move(registry));
+  const std::string jid = world.enqueue("Flaky");
+  world.runtime.advance(2s);
+  Names names;
+  for (const JournalRow& row : world.journal(jid)) names.emplace_back(kind_name(event_of(row)));
+  EXPECT_EQ(names, (Names{"JobEnqueued", "JobStarted", "JobRetried", "JobPromoted", "JobStarted", "JobFinished"}));
+  const JobRetried retried = std::get<JobRetried>(event_of(world.journal(jid)[2]));
+  EXPECT_EQ(retried.job.attempt, 1U);
+  EXPECT_EQ(retried.job.node, node->name());
+  EXPECT_GE(retried.due_at, retried.failed_at + 10ms);
+}
+
+}  // namespace
+}  // namespace dagverk::jobs
