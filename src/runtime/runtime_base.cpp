@@ -103,6 +103,7 @@ void Behaviour::on_exit(ProcessCore& core, const Exit& exit) {
 }
 bool Behaviour::begin_terminate(ProcessCore& /*core*/, const ExitReason& /*reason*/) { return false; }
 void Behaviour::on_terminate(const ExitReason& /*reason*/) {}
+void Behaviour::on_leave(ProcessCore& /*core*/) {}
 
 bool send(Pid pid, Node* node) noexcept {
   ProcessCore* core = pid.core();
@@ -267,6 +268,10 @@ void abort_start(ProcessCore& core, ExitReason reason) { request_exit(core, std:
 
 void finish_start(ProcessCore& core) noexcept { core.starting = false; }
 
+const ExitReason& requested_stop(const ProcessCore& core) noexcept {
+  return core.extra != nullptr ? core.extra->stop_reason : ExitReason::normal;
+}
+
 void end_spawned(ProcessCore& core) noexcept {
   // The commonest end of all: no reason to keep, nothing to look up.
   core.stop_requested = true;
@@ -364,6 +369,16 @@ struct ProcessLife {
     core.current_node = nullptr;
   }
 
+  /// Lets the behaviour do what it has put off until now. True when it did anything, which may have been a message to
+  /// itself.
+  static bool before_leaving(ProcessCore& core) {
+    if (!core.leave_wanted) [[likely]]
+      return false;
+    core.leave_wanted = false;
+    if (core.behaviour != nullptr) core.behaviour->on_leave(core);
+    return true;
+  }
+
   static Outcome run(RuntimeBase& runtime, ProcessCore& core, const RuntimeBase::RunLimits& limits,
                      std::uint32_t& handled, FreedNodes& freed) {
     bool looked_before = false;
@@ -382,10 +397,14 @@ struct ProcessLife {
       }
       if (node == nullptr) {
         if (take_new(core)) {
-          if (looked_before && limits.should_yield != nullptr && limits.should_yield(limits.self)) return Outcome::more;
+          if (looked_before && limits.should_yield != nullptr && limits.should_yield(limits.self)) {
+            static_cast<void>(before_leaving(core));
+            return Outcome::more;
+          }
           looked_before = true;
           continue;
         }
+        if (before_leaving(core)) continue;
         core.current_ops.store(nullptr, std::memory_order_relaxed);
         if (core.mailbox.become_idle()) return Outcome::idle;
         continue;
@@ -394,6 +413,7 @@ struct ProcessLife {
       if (++handled >= limits.messages) {
         static_cast<void>(take_new(core));  // a kill among them is seen before the next turn
         if (core.stop_requested && (core.exit_now || !core.suspended())) continue;
+        static_cast<void>(before_leaving(core));
         return Outcome::more;
       }
     }
@@ -445,6 +465,16 @@ struct ProcessLife {
         behaviour->on_terminate(reason);
       } catch (...) {
         reason = reason_of_current_exception();
+      }
+    }
+    if (core.leave_wanted) {
+      core.leave_wanted = false;
+      if (behaviour != nullptr && may_terminate) {
+        try {
+          behaviour->on_leave(core);
+        } catch (...) {
+          reason = reason_of_current_exception();
+        }
       }
     }
     if (activity.node != nullptr) activity.node->ops->discard(activity.node, reason);
@@ -568,9 +598,15 @@ std::vector<EdgeInfo> EdgeTable::list() const {
   for (const std::weak_ptr<EdgeCounters>& known : edges_) {
     const std::shared_ptr<EdgeCounters> edge = known.lock();
     if (!edge) continue;
-    infos.push_back({edge->name, edge->asked.load(std::memory_order_relaxed),
-                     edge->delivered.load(std::memory_order_relaxed), edge->dropped.load(std::memory_order_relaxed),
-                     edge->buffered.load(std::memory_order_relaxed)});
+    EdgeInfo info;
+    info.name = edge->name;
+    info.asked = edge->asked.load(std::memory_order_relaxed);
+    info.delivered = edge->delivered.load(std::memory_order_relaxed);
+    info.dropped = edge->dropped.load(std::memory_order_relaxed);
+    info.buffered = edge->buffered.load(std::memory_order_relaxed);
+    const std::uint64_t sent = edge->sent.load(std::memory_order_relaxed);
+    if (sent > info.delivered + info.dropped) info.buffered += sent - info.delivered - info.dropped;
+    infos.push_back(std::move(info));
   }
   return infos;
 }

@@ -52,26 +52,28 @@ class GenServer : public detail::Behaviour {
     detail::push_front(detail::make_node<Message>(detail::continue_node_ops<Derived, Message>, std::move(message)));
   }
 
- private:
-  template <class Server>
-  static constexpr bool terminates_later = requires(Server& server, const ExitReason& reason) {
-    { server.terminate(reason) } -> std::same_as<Async<void>>;
-  };
-
-  void on_down(detail::ProcessCore& core, const Down& down) final {
+ protected:  // for stages, which see some Downs and Exits first
+  void on_down(detail::ProcessCore& core, const Down& down) override {
     if constexpr (detail::HandlesInfo<Derived, Down>) {
       run_info(core, down);
     } else {
       detail::Behaviour::on_down(core, down);
     }
   }
-  void on_exit(detail::ProcessCore& core, const Exit& exit) final {
+  void on_exit(detail::ProcessCore& core, const Exit& exit) override {
     if constexpr (detail::HandlesInfo<Derived, Exit>) {
       run_info(core, exit);
     } else {
       detail::Behaviour::on_exit(core, exit);
     }
   }
+
+ private:
+  template <class Server>
+  static constexpr bool terminates_later = requires(Server& server, const ExitReason& reason) {
+    { server.terminate(reason) } -> std::same_as<Async<void>>;
+  };
+
   bool begin_terminate(detail::ProcessCore& core, const ExitReason& reason) final {
     if constexpr (terminates_later<Derived>) {
       detail::Node* node = detail::make_node<ExitReason>(detail::terminate_node_ops<Derived>, reason);

@@ -49,6 +49,9 @@ struct EdgeCounters {
   std::atomic<std::uint64_t> delivered{0};
   std::atomic<std::uint64_t> dropped{0};
   std::atomic<std::uint64_t> buffered{0};
+  /// Events handed over to the other stage. What was neither delivered nor dropped of them counts as buffered. On a
+  /// cache line of its own: the sending stage writes it, the receiving one the others.
+  alignas(64) std::atomic<std::uint64_t> sent{0};
 };
 
 /// The edges of one runtime. An edge is listed for as long as somebody holds its counters.

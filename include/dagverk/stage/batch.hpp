@@ -45,7 +45,7 @@ struct BatchStorage {
     DAGVERK_ASSERT(capacity <= capacity_max);
     void* memory = nullptr;
     if constexpr (over_aligned) {
-      memory = ::operator new (bytes(capacity), std::align_val_t{alignof(T)});
+      memory = ::operator new(bytes(capacity), std::align_val_t{alignof(T)});
     } else {
       memory = chunk_allocate(bytes(capacity));
     }
@@ -59,7 +59,7 @@ struct BatchStorage {
     const std::size_t capacity = storage->capacity;
     storage->~BatchStorage();
     if constexpr (over_aligned) {
-      ::operator delete (storage, std::align_val_t{alignof(T)});
+      ::operator delete(storage, std::align_val_t{alignof(T)});
     } else {
       chunk_free(storage, bytes(capacity));
     }

@@ -109,6 +109,12 @@ template <class Server>
 inline constexpr NodeOps terminate_node_ops{&TerminateNode<Server>::run, &TerminateNode<Server>::discard, "terminate",
                                             NodeClass::message};
 
+/// Lets a server do what has to be seen before an answer is: a stage sends the events that the call emitted.
+template <class Server>
+void before_reply(Server& server) {
+  if constexpr (requires { server.on_before_reply(); }) server.on_before_reply();
+}
+
 /// Calls: the answer goes back in the request's node.
 template <class Server, class Message>
 struct ServerCall {
@@ -117,13 +123,16 @@ struct ServerCall {
   using Payload = typename Call::Payload;
 
   template <class R>
-  static void finish(ProcessCore& /*core*/, std::coroutine_handle<> root, Node* node) {
+  static void finish(ProcessCore& core, std::coroutine_handle<> root, Node* node) {
     auto handle = std::coroutine_handle<AsyncPromise<R>>::from_address(root.address());
     if constexpr (std::is_void_v<R>) {
       handle.promise().take();
+      before_reply(static_cast<Server&>(*core.behaviour));
       Call::reply(node, Result<Reply>());
     } else {
-      Call::reply(node, Result<Reply>(handle.promise().take()));
+      Result<Reply> result(handle.promise().take());
+      before_reply(static_cast<Server&>(*core.behaviour));
+      Call::reply(node, std::move(result));
     }
   }
 
@@ -144,9 +153,12 @@ struct ServerCall {
         start_activity(core, Activity{server.handle_call(std::move(payload.request)).release(), node, &finish<Value>});
       } else if constexpr (std::is_void_v<R>) {
         server.handle_call(std::move(payload.request));
+        before_reply(server);
         Call::reply(node, Result<Reply>());
       } else {
-        Call::reply(node, Result<Reply>(server.handle_call(std::move(payload.request))));
+        Result<Reply> result(server.handle_call(std::move(payload.request)));
+        before_reply(server);
+        Call::reply(node, std::move(result));
       }
     }
     return false;

@@ -49,6 +49,8 @@ class Behaviour {
   /// The process is to end: starts a terminate callback that is a coroutine. False when there is none.
   virtual bool begin_terminate(ProcessCore& core, const ExitReason& reason);
   virtual void on_terminate(const ExitReason& reason);  ///< the process ends; the last call before destruction
+  /// The process leaves its thread for a while, or ends, after `want_on_leave`: what it has put off is done now.
+  virtual void on_leave(ProcessCore& core);
 };
 
 /// A timer that can be cancelled: the entry, and which use of it is meant.
@@ -113,6 +115,7 @@ class alignas(64) ProcessCore {
   bool exit_now : 1 = false;            // end now, whatever is suspended
   bool terminating : 1 = false;         // terminate has been called
   bool starting : 1 = false;            // init has not finished: a failure concerns the starter alone
+  bool leave_wanted : 1 = false;        // behaviour->on_leave is to be called before the process leaves its thread
 
   [[nodiscard]] bool suspended() const noexcept { return static_cast<bool>(activity.root); }
   [[nodiscard]] Pid pid() noexcept { return {this, generation.load(std::memory_order_relaxed)}; }

@@ -41,6 +41,8 @@ bool prepare_server(ProcessCore& core, const ProcessType& type, const StartOptio
 void abort_start(ProcessCore& core, ExitReason reason);
 /// The server runs: from now on its links hear of its end.
 void finish_start(ProcessCore& core) noexcept;
+/// Why the process was asked to end. Only while `stop_requested`.
+[[nodiscard]] const ExitReason& requested_stop(const ProcessCore& core) noexcept;
 
 template <class Server, class... Args>
 struct StartNode {
@@ -51,6 +53,10 @@ struct StartNode {
   static void settle(ProcessCore& core, Node* node, const InitResult& result) {
     switch (result.kind()) {
       case InitResult::Kind::ok:
+        if (core.stop_requested) {  // `stop()` inside of init
+          Call::reply(node, call_failed(requested_stop(core), type_name<Server>()));
+          return;
+        }
         finish_start(core);
         Call::reply(node, core.pid());
         return;

@@ -1,0 +1,137 @@
+#pragma once
+
+#include "dagverk/runtime/detail/handlers.hpp"
+#include "dagverk/runtime/snapshot.hpp"
+#include "dagverk/stage/batch.hpp"
+#include "dagverk/stage/options.hpp"
+#include "dagverk/stage/subscription.hpp"
+
+#include <cstdint>
+#include <memory>
+#include <string_view>
+#include <utility>
+
+namespace dagverk::detail {
+
+// The messages between two stages. They are handled by what a stage inherits, never by its own handle_cast; a stage's
+// class is known to its peers only as a table of how these messages are handled.
+
+/// How a consuming stage handles what its producers send.
+struct ConsumerOps {
+  const NodeOps* events;  // EventsMessage<Event>
+  const NodeOps* ended;   // EndedMessage
+};
+/// How a producing stage handles what its consumers send.
+struct ProducerOps {
+  const NodeOps* subscribe;  // SubscribeMessage<Event>
+  const NodeOps* ask;        // AskMessage
+  const NodeOps* cancel;     // CancelMessage
+  std::string_view name;
+};
+
+template <class Event>
+struct EventsMessage {
+  SubscriptionId id;
+  Batch<Event> events;
+};
+/// The producer has ended the subscription, of its own or as it was asked.
+struct EndedMessage {
+  SubscriptionId id;
+  ExitReason reason;
+  bool harmless;  // a duplicate was refused: the consumer goes on in any mode
+};
+
+template <class Event>
+struct SubscribeMessage {
+  SubscriptionId id;
+  Pid consumer;
+  const ConsumerOps* consumer_ops;
+  SubscribeOptions<Event> options;
+  std::shared_ptr<EdgeCounters> edge;  // shared with the consumer and with snapshots
+};
+struct AskMessage {
+  SubscriptionId id;
+  std::uint64_t count;
+};
+struct CancelMessage {
+  SubscriptionId id;
+  ExitReason reason;
+};
+
+/// To itself: what had to wait until the current message was handled.
+struct SettleMessage {};
+/// To itself: handle_demand, when it is a coroutine.
+struct DemandMessage {
+  std::uint64_t count;
+};
+/// To itself, of a ProducerConsumer: there is demand for what its queued input may give.
+struct DrainMessage {};
+
+/// From anybody to a consumer: subscribe.
+template <class Event>
+struct SubscribeCall {
+  using Reply = SubscriptionId;
+  ProducerRef<Event> producer;
+  SubscribeOptions<Event> options;
+};
+/// From anybody to a consumer: ask for a subscription's end.
+struct UnsubscribeCast {
+  SubscriptionId id;
+  ExitReason reason;
+};
+
+/// The way from a message to the inherited part of a stage that handles it.
+struct StageAccess {
+  template <class Stage, class Message>
+  static auto receive(Stage& stage, Message&& message) {
+    return stage.on_stage_message(std::forward<Message>(message));
+  }
+};
+
+struct InvokeStage {
+  template <class Stage, class Message>
+  auto operator()(Stage& stage, Message&& message) const {
+    return StageAccess::receive(stage, std::forward<Message>(message));
+  }
+};
+template <class Stage, class Message>
+inline constexpr const NodeOps& stage_node_ops = plain_node_ops<Stage, Message, InvokeStage>;
+
+template <class Stage, class Message>
+void send_to_stage(Pid stage, Message message) {
+  static_cast<void>(send(stage, make_node<Message>(stage_node_ops<Stage, Message>, std::move(message))));
+}
+
+/// A call that a stage's inherited part answers.
+template <class Stage, class Message>
+struct StageCall {
+  using Call = CallNode<Message, typename Message::Reply>;
+  using Payload = typename Call::Payload;
+
+  static bool run(Node* node, ProcessCore& core) {
+    Stage& stage = static_cast<Stage&>(*core.behaviour);
+    Result<typename Message::Reply> result = StageAccess::receive(stage, std::move(payload_of<Payload>(node).request));
+    Call::reply(node, std::move(result));
+    return false;
+  }
+  static constexpr NodeOps ops{&run, &Call::discard_request, type_name<Message>(), NodeClass::message};
+
+  template <class... Args>
+  [[nodiscard]] static Node* make(Args&&... args) {
+    return make_node<Payload>(ops, std::in_place, std::forward<Args>(args)...);
+  }
+};
+
+template <class Stage>
+inline constexpr ConsumerOps consumer_ops{&stage_node_ops<Stage, EventsMessage<typename Stage::Input>>,
+                                          &stage_node_ops<Stage, EndedMessage>};
+template <class Stage>
+inline constexpr ProducerOps producer_ops{&stage_node_ops<Stage, SubscribeMessage<typename Stage::Output>>,
+                                          &stage_node_ops<Stage, AskMessage>, &stage_node_ops<Stage, CancelMessage>,
+                                          type_name<Stage>()};
+template <class Stage>
+const ProducerOps& producer_ops_of() noexcept {
+  return producer_ops<Stage>;
+}
+
+}  // namespace dagverk::detail

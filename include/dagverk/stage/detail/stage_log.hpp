@@ -1,0 +1,32 @@
+#pragma once
+
+#include "dagverk/runtime/exit_reason.hpp"
+#include "dagverk/runtime/pid.hpp"
+#include "dagverk/runtime/snapshot.hpp"
+
+#include <cstdint>
+#include <memory>
+#include <string_view>
+
+namespace dagverk::detail {
+
+/// The exception being handled, as the reason a subscription ends with.
+[[nodiscard]] ExitReason reason_of_thrown() noexcept;
+
+/// The counters of the edge between two stages, listed in the running process' runtime.
+[[nodiscard]] std::shared_ptr<EdgeCounters> make_edge(std::string_view producer_name, Pid producer,
+                                                      std::string_view consumer_name, Pid consumer);
+/// The counters of a producer's buffer.
+[[nodiscard]] std::shared_ptr<EdgeCounters> make_buffer_edge(std::string_view producer_name, Pid producer);
+
+/// A producer's full buffer gave up `count` events in one store operation.
+void warn_discarded(std::string_view producer_name, std::uint64_t count);
+void warn_no_producer(std::string_view consumer_name, std::string_view wanted);
+void warn_refused(std::string_view producer_name, std::string_view reason);
+
+/// For counters with one writer: no locked instruction.
+inline void add_to(std::atomic<std::uint64_t>& counter, std::uint64_t count) noexcept {
+  counter.store(counter.load(std::memory_order_relaxed) + count, std::memory_order_relaxed);
+}
+
+}  // namespace dagverk::detail

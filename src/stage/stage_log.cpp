@@ -1,0 +1,60 @@
+#include "dagverk/stage/detail/stage_log.hpp"
+
+#include "dagverk/base/concat.hpp"
+#include "dagverk/runtime/this_process.hpp"
+#include "dagverk/stage/dispatchers/demand.hpp"
+
+#include <cstdlib>
+#include <cxxabi.h>
+#include <exception>
+#include <typeinfo>
+
+namespace dagverk::detail {
+
+ExitReason reason_of_thrown() noexcept {
+  const std::type_info* type = abi::__cxa_current_exception_type();
+  std::string name = "unknown";
+  if (type != nullptr) {
+    int status = 0;
+    char* text = abi::__cxa_demangle(type->name(), nullptr, nullptr, &status);
+    name = status == 0 ? text : type->name();
+    std::free(text);  // NOLINT(cppcoreguidelines-no-malloc): the ABI allocates with malloc
+  }
+  try {
+    throw;
+  } catch (const std::exception& error) {
+    return ExitReason::error(std::move(name), error.what());
+  } catch (...) {
+    return ExitReason::error(std::move(name), {});
+  }
+}
+
+std::shared_ptr<EdgeCounters> make_edge(std::string_view producer_name, Pid producer, std::string_view consumer_name,
+                                        Pid consumer) {
+  return this_process::runtime().edges().add(
+      concat(producer_name, "#", producer.number(), " -> ", consumer_name, "#", consumer.number()));
+}
+
+std::shared_ptr<EdgeCounters> make_buffer_edge(std::string_view producer_name, Pid producer) {
+  return this_process::runtime().edges().add(concat(producer_name, "#", producer.number(), " buffer"));
+}
+
+void warn_discarded(std::string_view producer_name, std::uint64_t count) {
+  this_process::runtime().logger().warning(
+      "stage.events_discarded", {{"stage", producer_name}, {"pid", this_process::pid().number()}, {"count", count}});
+}
+
+void warn_no_producer(std::string_view consumer_name, std::string_view wanted) {
+  this_process::runtime().logger().warning("stage.producer_missing", {{"stage", consumer_name}, {"reason", wanted}});
+}
+
+void warn_refused(std::string_view producer_name, std::string_view reason) {
+  this_process::runtime().logger().warning("stage.subscription_refused",
+                                           {{"stage", producer_name}, {"reason", reason}});
+}
+
+void warn_greedy_consumer(std::uint64_t asked, std::uint64_t max_demand) {
+  this_process::runtime().logger().warning("stage.greedy_ask", {{"asked", asked}, {"maximum", max_demand}});
+}
+
+}  // namespace dagverk::detail

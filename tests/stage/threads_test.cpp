@@ -1,0 +1,141 @@
+// Stages on real threads: everything that is broadcast arrives everywhere, in order and once.
+
+#include "dagverk/runtime/runtime.hpp"
+#include "dagverk/stage/consumer.hpp"
+#include "dagverk/stage/producer.hpp"
+
+#include <gtest/gtest.h>
+
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace dagverk {
+namespace {
+
+using namespace std::chrono_literals;
+
+class Hub : public Producer<Hub, std::uint64_t> {
+ public:
+  struct Note {
+    std::uint64_t value;
+  };
+  Hub() : Producer(broadcast_dispatcher<std::uint64_t>(), ProducerOptions{.buffer_size = ProducerOptions::unbounded}) {}
+  void handle_cast(Note note) { emit(note.value); }
+};
+
+class Summer : public Consumer<Summer, std::uint64_t> {
+ public:
+  struct Report {
+    using Reply = std::uint64_t;
+    std::uint64_t after;
+  };
+  explicit Summer(ServerRef<Hub> hub) : hub_(hub) {}
+  void init() { static_cast<void>(subscribe_to(hub_)); }
+  void handle_events(Batch<std::uint64_t> events) {
+    for (const std::uint64_t event : events) {
+      sum_ += event;
+      in_order_ = in_order_ && event > last_;
+      last_ = event;
+    }
+    batches_ += 1;
+    events_ += events.size();
+    settle();
+  }
+  /// Answers the sum once `after` events have come; 0 when they were out of order.
+  void handle_call(Report report, From<Report> from) {
+    wanted_ = report.after;
+    from_ = std::move(from);
+    settle();
+  }
+
+ private:
+  void settle() {
+    if (from_ && events_ >= wanted_) from_.reply(in_order_ && batches_ <= events_ ? sum_ : 0);
+  }
+
+  ServerRef<Hub> hub_;
+  From<Report> from_;
+  std::uint64_t wanted_ = 0;
+  std::uint64_t sum_ = 0;
+  std::uint64_t last_ = 0;
+  std::uint64_t events_ = 0;
+  std::uint64_t batches_ = 0;
+  bool in_order_ = true;
+};
+
+TEST(StageThreads, a_broadcast_to_four_consumers_reaches_each_in_order_and_whole) {
+  constexpr std::uint64_t events = 200'000;
+  Runtime runtime(RuntimeOptions{.workers = 2});
+  auto hub = runtime.start<Hub>().value();
+  std::vector<ServerRef<Summer>> summers;
+  for (int index = 0; index < 4; ++index) summers.push_back(runtime.start<Summer>(hub).value());
+  std::jthread caster([hub] {
+    for (std::uint64_t event = 1; event <= events; ++event) hub.cast(Hub::Note{event});
+  });
+  for (const ServerRef<Summer> summer : summers) {
+    EXPECT_EQ(summer.call_blocking_within<Summer::Report>(60s, events), events * (events + 1) / 2);
+  }
+  caster.join();
+  const Snapshot shot = runtime.snapshot();
+  std::uint64_t delivered = 0;
+  for (const EdgeInfo& edge : shot.edges) {
+    EXPECT_EQ(edge.dropped, 0U) << edge.name;
+    if (edge.name.find("->") != std::string::npos) delivered += edge.delivered;
+  }
+  EXPECT_EQ(delivered, 4 * events);
+}
+
+class Numbers : public Producer<Numbers, std::uint64_t> {
+ public:
+  void handle_demand(std::uint64_t count) {
+    emit(make_batch_of(count, [this](std::size_t) { return next_++; }));
+  }
+
+ private:
+  std::uint64_t next_ = 1;
+};
+
+/// Subscribes, takes some, and leaves or crashes.
+class Visitor : public Consumer<Visitor, std::uint64_t> {
+ public:
+  Visitor(ServerRef<Numbers> numbers, bool crashes) : numbers_(numbers), crashes_(crashes) {}
+  void init() {
+    SubscribeOptions<std::uint64_t> options;
+    options.max_demand = 20;
+    static_cast<void>(subscribe_to(numbers_, std::move(options)));
+  }
+  void handle_events(Batch<std::uint64_t> events) {
+    taken_ += events.size();
+    if (taken_ < 100) return;
+    if (crashes_) throw std::runtime_error("enough");
+    stop();
+  }
+
+ private:
+  ServerRef<Numbers> numbers_;
+  bool crashes_;
+  std::size_t taken_ = 0;
+};
+
+TEST(StageThreads, consumers_that_come_crash_and_leave_all_the_time_stop_nobody) {
+  Runtime runtime(RuntimeOptions{.workers = 2, .logger = &null_logger()});
+  auto numbers = runtime.start<Numbers>().value();
+  for (int round = 0; round < 50; ++round) {
+    std::vector<Pid> visitors;
+    for (int index = 0; index < 8; ++index) {
+      visitors.push_back(runtime.start<Visitor>(numbers, index % 2 == 0).value().pid());
+    }
+    for (const Pid visitor : visitors) {
+      Result<ExitReason> reason = runtime.run([](Pid pid) -> Async<Result<ExitReason>> {
+        co_return co_await this_process::wait_for_exit(pid, 30s);
+      }(visitor));
+      ASSERT_TRUE(reason);
+    }
+  }
+  EXPECT_TRUE(RuntimeBase::alive(numbers.pid()));
+}
+
+}  // namespace
+}  // namespace dagverk
