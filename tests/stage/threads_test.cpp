@@ -76,6 +76,8 @@ TEST(StageThreads, a_broadcast_to_four_consumers_reaches_each_in_order_and_whole
   });
   for (const ServerRef<Summer> summer : summers) {
     EXPECT_EQ(summer.call_blocking_within<Summer::Report>(60s, events), events * (events + 1) / 2);
+    // Delivered counts after handle_events has returned; once a later call is answered, it has.
+    EXPECT_TRUE(summer.call_blocking_within<Summer::Report>(60s, events));
   }
   caster.join();
   const Snapshot shot = runtime.snapshot();
