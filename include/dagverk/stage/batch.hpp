@@ -114,6 +114,8 @@ class Batch {
 
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
   [[nodiscard]] bool empty() const noexcept { return size_ == 0; }
+  /// How many events this handle keeps in memory: a slice keeps all that were built with it.
+  [[nodiscard]] std::size_t stored_size() const noexcept { return storage_ == nullptr ? 0 : storage_->size; }
   [[nodiscard]] const T* data() const noexcept { return first_; }
   [[nodiscard]] const T* begin() const noexcept { return first_; }
   [[nodiscard]] const T* end() const noexcept { return first_ + size_; }

@@ -1,0 +1,115 @@
+#pragma once
+
+#include "dagverk/base/assert.hpp"
+#include "dagverk/base/clock.hpp"
+#include "dagverk/stage/batch.hpp"
+
+#include <cstddef>
+#include <deque>
+#include <iterator>
+#include <optional>
+#include <utility>
+#include <vector>
+
+namespace dagverk::detail {
+
+/// Events of a shared batch, and when the manager got them.
+template <class E>
+struct TimedBatch {
+  Batch<E> events;
+  SteadyTime at;
+};
+
+template <class E>
+[[nodiscard]] std::size_t count_events(const std::vector<TimedBatch<E>>& batches) noexcept {
+  std::size_t count = 0;
+  for (const TimedBatch<E>& batch : batches) count += batch.events.size();
+  return count;
+}
+
+/// Cuts the first `count` events off `batches`.
+template <class E>
+void drop_events(std::vector<TimedBatch<E>>& batches, std::size_t count) {
+  std::size_t whole = 0;
+  while (whole < batches.size() && batches[whole].events.size() <= count) count -= batches[whole++].events.size();
+  batches.erase(batches.begin(), batches.begin() + static_cast<std::ptrdiff_t>(whole));
+  if (count != 0) batches.front().events = batches.front().events.slice(count);
+}
+
+/// A line of events that wait: ranges of shared batches, no event of its own.
+///
+/// Threads: not thread-safe.
+/// Bounds:  none of its own; the manager keeps it within its owner's overflow rule. Of a batch, whose size is bounded,
+///          a part may be kept.
+template <class E>
+class EventBuffer {
+ public:
+  [[nodiscard]] std::size_t size() const noexcept { return size_; }
+  [[nodiscard]] bool empty() const noexcept { return size_ == 0; }
+  [[nodiscard]] std::optional<SteadyTime> oldest() const {
+    return batches_.empty() ? std::optional<SteadyTime>() : batches_.front().at;
+  }
+  /// When the event behind the first `count` came.
+  [[nodiscard]] std::optional<SteadyTime> came_at(std::size_t count) const {
+    for (const TimedBatch<E>& batch : batches_) {
+      if (count < batch.events.size()) return batch.at;
+      count -= batch.events.size();
+    }
+    return std::nullopt;
+  }
+
+  void push(Batch<E> events, SteadyTime at) {
+    if (events.empty()) return;
+    size_ += events.size();
+    batches_.push_back({std::move(events), at});
+  }
+  /// Puts `batches`, oldest first, before everything that waits.
+  void push_front(std::vector<TimedBatch<E>> batches) {
+    size_ += count_events(batches);
+    batches_.insert(batches_.begin(), std::make_move_iterator(batches.begin()), std::make_move_iterator(batches.end()));
+  }
+
+  /// Takes the oldest `count` events, or all when there are fewer.
+  [[nodiscard]] std::vector<TimedBatch<E>> take(std::size_t count) {
+    std::vector<TimedBatch<E>> taken;
+    while (count != 0 && !batches_.empty()) {
+      TimedBatch<E>& first = batches_.front();
+      if (first.events.size() <= count) {
+        count -= first.events.size();
+        size_ -= first.events.size();
+        taken.push_back(std::move(first));
+        batches_.pop_front();
+      } else {
+        size_ -= count;
+        taken.push_back({first.events.split_front(count), first.at});
+        count = 0;
+      }
+    }
+    return taken;
+  }
+  void drop_oldest(std::size_t count) {
+    DAGVERK_ASSERT(count <= size_);
+    size_ -= count;
+    while (count != 0) {
+      TimedBatch<E>& first = batches_.front();
+      if (first.events.size() <= count) {
+        count -= first.events.size();
+        batches_.pop_front();
+      } else {
+        static_cast<void>(first.events.split_front(count));
+        count = 0;
+      }
+    }
+  }
+  /// Drops everything; how much that was.
+  std::size_t clear() noexcept {
+    batches_.clear();
+    return std::exchange(size_, 0);
+  }
+
+ private:
+  std::deque<TimedBatch<E>> batches_;
+  std::size_t size_ = 0;
+};
+
+}  // namespace dagverk::detail

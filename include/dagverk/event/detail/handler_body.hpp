@@ -1,0 +1,219 @@
+#pragma once
+
+#include "dagverk/base/assert.hpp"
+#include "dagverk/base/clock.hpp"
+#include "dagverk/event/detail/handler_progress.hpp"
+#include "dagverk/event/event_kinds.hpp"
+#include "dagverk/runtime/async.hpp"
+#include "dagverk/runtime/detail/process_core.hpp"
+#include "dagverk/runtime/exit_reason.hpp"
+#include "dagverk/stage/batch.hpp"
+
+#include <chrono>
+#include <concepts>
+#include <cstddef>
+#include <functional>
+#include <span>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace dagverk::detail {
+
+template <class Handler, class E>
+concept handles_events = requires(Handler& handler, const E& event) { handler.handle_event(event); };
+template <class Handler, class E>
+concept handles_batches = requires(Handler& handler, std::span<const E> events) { handler.handle_batch(events); };
+
+/// The events in a handler's hands, and how far it is with them.
+///
+/// Threads: the handler's process.
+template <class E>
+class HandlerWork {
+ public:
+  HandlerWork(const Clock& clock, HandlerProgress& progress, EventKinds kinds,
+              const std::function<bool(const E&)>& selector)
+      : clock_(clock), progress_(progress), kinds_(kinds), selector_(selector) {}
+
+  void take(std::vector<Batch<E>> batches) {
+    batches_ = std::move(batches);
+    batch_ = 0;
+    offset_ = 0;
+  }
+  void begin_turn() {
+    steps_ = 0;
+    began_ = clock_.steady_now();
+  }
+  /// Looked at between callbacks: a handler gives way after so many events or half a millisecond, so that exit signals
+  /// are seen and nobody takes a slow handler with a full hand for a stuck one. The clock is read now and then.
+  [[nodiscard]] bool turn_is_over() {
+    ++steps_;
+    if (steps_ > turn_steps_max) return true;
+    const bool power_of_two = (steps_ & (steps_ - 1)) == 0;
+    return power_of_two && steps_ > 1 && clock_.steady_now() - began_ > turn_length;
+  }
+  /// The rest of the first batch that is not done; empty when all are.
+  [[nodiscard]] std::span<const E> rest() const {
+    return batch_ == batches_.size() ? std::span<const E>() : batches_[batch_].span().subspan(offset_);
+  }
+
+  [[nodiscard]] bool filters() const noexcept { return kinds_ != EventKinds::all() || static_cast<bool>(selector_); }
+  [[nodiscard]] bool accepts(const E& event) const {
+    return kinds_.contains(EventKind<E>::of(event)) && (!selector_ || selector_(event));
+  }
+
+  void looks_at(std::size_t offset, std::size_t count) noexcept { progress_.looks_at(offset, count); }
+  /// These return false when the handler is to go on with nothing.
+  [[nodiscard]] bool delivered(std::size_t count) {
+    advance(count);
+    return go_on(progress_.delivered(count));
+  }
+  [[nodiscard]] bool filtered(std::size_t count) {
+    advance(count);
+    return go_on(progress_.filtered(count));
+  }
+  [[nodiscard]] bool may_go_on() const noexcept { return progress_.may_go_on(); }
+  void end_turn() noexcept { progress_.looks_at(0, 0); }
+  void drop() noexcept { batches_.clear(); }
+
+ private:
+  static constexpr std::size_t turn_steps_max = 128;
+  static constexpr Duration turn_length = std::chrono::microseconds(500);
+
+  /// Also no, when the handler has asked for its own end in the callback that has just returned.
+  bool go_on(bool wanted) noexcept {
+    if (wanted && !current_process->stop_requested) return true;
+    end_turn();
+    return false;
+  }
+
+  void advance(std::size_t count) {
+    offset_ += count;
+    DAGVERK_ASSERT(offset_ <= batches_[batch_].size());
+    if (offset_ < batches_[batch_].size()) return;
+    ++batch_;
+    offset_ = 0;
+  }
+
+  const Clock& clock_;
+  HandlerProgress& progress_;
+  EventKinds kinds_;
+  const std::function<bool(const E&)>& selector_;
+  std::vector<Batch<E>> batches_;
+  std::size_t batch_ = 0;
+  std::size_t offset_ = 0;
+  std::size_t steps_ = 0;
+  SteadyTime began_{};
+};
+
+enum class TurnEnd : std::uint8_t {
+  done,   ///< every event is done
+  again,  ///< some are left; others may run first
+  ended,  ///< the manager wants it to go on with nothing
+};
+
+/// A user's handler, behind one interface: what a handler's process drives.
+template <class E>
+class HandlerBody {
+ public:
+  HandlerBody() = default;
+  HandlerBody(const HandlerBody&) = delete;
+  HandlerBody& operator=(const HandlerBody&) = delete;
+  virtual ~HandlerBody() = default;
+
+  virtual Async<void> init() = 0;
+  virtual Async<void> terminate(const ExitReason& reason) = 0;
+  /// Handles events of `work` for a turn.
+  virtual Async<TurnEnd> run(HandlerWork<E>& work) = 0;
+};
+
+template <class Handler, class E>
+class HandlerBodyOf final : public HandlerBody<E> {
+ public:
+  template <class... Args>
+  explicit HandlerBodyOf(const Args&... args) : handler_(args...) {}
+
+  Async<void> init() override {
+    if constexpr (requires { handler_.init(); }) {
+      using R = decltype(handler_.init());
+      static_assert(std::is_void_v<R> || std::is_same_v<R, Async<void>>, "init returns void or Async<void>");
+      if constexpr (is_async<R>) {
+        co_await handler_.init();
+      } else {
+        handler_.init();
+      }
+    }
+    co_return;
+  }
+
+  Async<void> terminate(const ExitReason& reason) override {
+    if constexpr (requires { handler_.terminate(reason); }) {
+      using R = decltype(handler_.terminate(reason));
+      static_assert(std::is_void_v<R> || std::is_same_v<R, Async<void>>, "terminate returns void or Async<void>");
+      if constexpr (is_async<R>) {
+        co_await handler_.terminate(reason);
+      } else {
+        handler_.terminate(reason);
+      }
+    }
+    co_return;
+  }
+
+  Async<TurnEnd> run(HandlerWork<E>& work) override {
+    if (!work.may_go_on()) co_return TurnEnd::ended;
+    work.begin_turn();
+    for (;;) {
+      const std::span<const E> rest = work.rest();
+      if (rest.empty() || work.turn_is_over()) {
+        work.end_turn();
+        co_return rest.empty() ? TurnEnd::done : TurnEnd::again;
+      }
+      if (work.filters()) {
+        work.looks_at(0, 1);
+        if (!work.accepts(rest.front())) {
+          if (!work.filtered(1)) co_return TurnEnd::ended;
+          continue;
+        }
+      }
+      if constexpr (handles_batches<Handler, E>) {
+        std::size_t count = rest.size();
+        bool next_rejected = false;
+        if (work.filters()) {
+          for (count = 1; count < rest.size(); ++count) {
+            work.looks_at(count, 1);
+            next_rejected = !work.accepts(rest[count]);
+            if (next_rejected) break;
+          }
+        }
+        work.looks_at(0, count);
+        using R = decltype(handler_.handle_batch(rest));
+        static_assert(std::is_void_v<R> || std::is_same_v<R, Async<void>>, "handle_batch returns void or Async<void>");
+        if constexpr (is_async<R>) {
+          co_await handler_.handle_batch(rest.first(count));
+        } else {
+          handler_.handle_batch(rest.first(count));
+        }
+        if (!work.delivered(count)) co_return TurnEnd::ended;
+        if (next_rejected) {
+          work.looks_at(0, 1);
+          if (!work.filtered(1)) co_return TurnEnd::ended;
+        }
+      } else {
+        work.looks_at(0, 1);
+        using R = decltype(handler_.handle_event(rest.front()));
+        static_assert(std::is_void_v<R> || std::is_same_v<R, Async<void>>, "handle_event returns void or Async<void>");
+        if constexpr (is_async<R>) {
+          co_await handler_.handle_event(rest.front());
+        } else {
+          handler_.handle_event(rest.front());
+        }
+        if (!work.delivered(1)) co_return TurnEnd::ended;
+      }
+    }
+  }
+
+ private:
+  Handler handler_;
+};
+
+}  // namespace dagverk::detail

@@ -1,0 +1,198 @@
+#pragma once
+
+#include "dagverk/base/assert.hpp"
+#include "dagverk/event/detail/event_buffer.hpp"
+#include "dagverk/event/detail/handler_progress.hpp"
+#include "dagverk/event/event_handler.hpp"
+#include "dagverk/event/event_stats.hpp"
+#include "dagverk/event/restart_policy.hpp"
+#include "dagverk/runtime/pid.hpp"
+#include "dagverk/runtime/snapshot.hpp"
+#include "dagverk/runtime/this_process.hpp"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace dagverk::detail {
+
+/// The line that the handlers with the rule `wait` share. Positions count the events that it accepted, from 0.
+template <class E>
+struct WaitLine {
+  EventBuffer<E> events;
+  std::uint64_t first = 0;  ///< position of the oldest event that waits
+
+  [[nodiscard]] std::uint64_t end() const noexcept { return first + events.size(); }
+};
+
+/// Why a member's process is settled: what the event counts as that it had in hand.
+enum class HandLoss : std::uint8_t { crashed, retried, consumer_down, shutdown };
+
+/// One handler's subscription to the staged manager: its demand, what waits for it, what it holds, and its accounts.
+///
+/// Threads: the hub's process.
+template <class E>
+class StagedMember {
+ public:
+  StagedMember(std::uint64_t member_id, HandlerSpec<E> given, RestartHistory history,
+               std::shared_ptr<EdgeCounters> edge_counters)
+      : id(member_id),
+        spec(std::make_shared<const HandlerSpec<E>>(std::move(given))),
+        restarts_of(std::move(history)),
+        edge(std::move(edge_counters)) {}
+
+  const std::uint64_t id;
+  const std::shared_ptr<const HandlerSpec<E>> spec;  // shared with the handler's process, which may outlive us
+  RestartHistory restarts_of;
+  const std::shared_ptr<EdgeCounters> edge;  // shared with snapshots of the runtime
+
+  HandlerState state = HandlerState::starting;
+  std::uint64_t start_number = 0;  ///< of its process: what an earlier one still says is not heard
+  Pid pid;                         ///< none while no process of it lives
+  std::shared_ptr<HandlerProgress> progress = std::make_shared<HandlerProgress>();
+  bool asked = false;  ///< has demand: its hands are empty
+  bool in_wait_line = false;
+  std::uint64_t joined_at = 0;  ///< the position in the wait line from which on events are its own
+  TimerRef timer;
+
+  EventBuffer<E> waiting;
+  std::vector<TimedBatch<E>> in_hand;
+  std::size_t in_hand_count = 0;
+
+  std::uint64_t published = 0;
+  std::uint64_t delivered = 0;
+  DropCounts dropped;
+  std::uint64_t restarts = 0;
+  std::string last_error;
+
+  [[nodiscard]] const std::string& name() const noexcept { return spec->name; }
+  [[nodiscard]] bool waits() const noexcept { return std::holds_alternative<WaitWhenFull>(spec->options.overflow); }
+  [[nodiscard]] std::size_t hand_max() const noexcept {
+    std::size_t most = spec->options.batch_max;
+    if (const auto* newest = std::get_if<KeepNewest>(&spec->options.overflow)) {
+      most = std::min(most, std::max<std::size_t>(1, newest->events_max / 2));
+    }
+    return most;
+  }
+  [[nodiscard]] std::size_t left_in_hand() const noexcept { return in_hand_count - progress->view().settled(); }
+  [[nodiscard]] std::size_t waiting_in_line(const WaitLine<E>& line) const noexcept {
+    return in_wait_line ? line.end() - std::max(line.first, joined_at) : 0;
+  }
+
+  /// Applies keep_newest: what it holds and what waits are at most its bound together, and one event may always wait.
+  void apply_rule() {
+    const auto* newest = std::get_if<KeepNewest>(&spec->options.overflow);
+    if (newest == nullptr || waiting.size() + in_hand_count <= newest->events_max) return;
+    const std::size_t held = left_in_hand();
+    const std::size_t room = newest->events_max > held ? newest->events_max - held : 1;
+    if (waiting.size() <= room) return;
+    const std::size_t excess = waiting.size() - room;
+    waiting.drop_oldest(excess);
+    dropped.overflow += excess;
+  }
+
+  /// Takes the next events for its hands; they go to its process.
+  [[nodiscard]] std::vector<Batch<E>> next_hand() {
+    in_hand = waiting.take(hand_max());
+    in_hand_count = count_events(in_hand);
+    asked = false;
+    std::vector<Batch<E>> batches;
+    batches.reserve(in_hand.size());
+    for (const TimedBatch<E>& batch : in_hand) batches.push_back(batch.events);
+    return batches;
+  }
+
+  /// It asked again: everything in its hands is done.
+  void hand_done() {
+    const HandlerProgress::View view = progress->view();
+    DAGVERK_ASSERT(view.settled() == in_hand_count);
+    delivered += view.delivered;
+    dropped.filtered += view.filtered;
+    in_hand.clear();
+    in_hand_count = 0;
+    progress->restart_count();
+    asked = true;
+  }
+
+  /// Its process is over, or no longer counts, at `view`: settles what it held and puts the rest back to the front.
+  void settle(const HandlerProgress::View& view, HandLoss loss) {
+    delivered += view.delivered;
+    dropped.filtered += view.filtered;
+    std::vector<TimedBatch<E>> rest = std::move(in_hand);
+    drop_events(rest, view.settled());
+    const std::size_t rest_count = in_hand_count - view.settled();
+    in_hand.clear();
+    in_hand_count = 0;
+    progress = std::make_shared<HandlerProgress>();  // a process that was given up keeps the old one to itself
+    asked = false;
+    pid = Pid();
+    if (loss == HandLoss::shutdown) {
+      dropped.shutdown += rest_count;
+      return;
+    }
+    if (loss == HandLoss::retried || view.failing_count == 0) {
+      waiting.push_front(std::move(rest));
+      return;
+    }
+    // What the failing callback looked at is dropped; what lies before and behind it waits again.
+    EventBuffer<E> again;
+    again.push_front(std::move(rest));
+    std::vector<TimedBatch<E>> before = again.take(view.failing_offset);
+    const std::size_t lost = std::min(view.failing_count, again.size());
+    again.drop_oldest(lost);
+    waiting.push_front(again.take(again.size()));
+    waiting.push_front(std::move(before));
+    (loss == HandLoss::crashed ? dropped.crashed : dropped.consumer_down) += lost;
+  }
+
+  void leave_wait_line(const WaitLine<E>& line, std::uint64_t& reason) {
+    reason += waiting_in_line(line);
+    in_wait_line = false;
+  }
+
+  [[nodiscard]] HandlerStats stats(const WaitLine<E>& line, SteadyTime now) const {
+    const HandlerProgress::View view = progress->view();
+    HandlerStats stats;
+    stats.name = name();
+    stats.state = state;
+    stats.overflow = to_string(spec->options.overflow);
+    stats.published = published;
+    stats.delivered = delivered + view.delivered;
+    stats.dropped = dropped;
+    stats.dropped.filtered += view.filtered;
+    stats.buffered = in_hand_count - view.settled() + waiting.size() + waiting_in_line(line);
+    stats.restarts = restarts;
+    stats.last_error = last_error;
+    if (const std::optional<SteadyTime> oldest = oldest_event(view.settled(), line)) stats.lag = now - *oldest;
+    DAGVERK_ASSERT(stats.balanced());
+    return stats;
+  }
+
+  /// Brings the figures of its edge up to date, for snapshots of the runtime.
+  void show_edge(const WaitLine<E>& line) const {
+    edge->asked.store(delivered + dropped.filtered + in_hand_count + (asked ? hand_max() : 0),
+                      std::memory_order_relaxed);
+    edge->delivered.store(delivered, std::memory_order_relaxed);
+    edge->dropped.store(dropped.total(), std::memory_order_relaxed);
+    edge->buffered.store(in_hand_count + waiting.size() + waiting_in_line(line), std::memory_order_relaxed);
+  }
+
+ private:
+  [[nodiscard]] std::optional<SteadyTime> oldest_event(std::size_t settled, const WaitLine<E>& line) const {
+    for (const TimedBatch<E>& batch : in_hand) {
+      if (settled < batch.events.size()) return batch.at;
+      settled -= batch.events.size();
+    }
+    if (!waiting.empty()) return waiting.oldest();
+    if (waiting_in_line(line) == 0) return std::nullopt;
+    return line.events.came_at(static_cast<std::size_t>(std::max(line.first, joined_at) - line.first));
+  }
+};
+
+}  // namespace dagverk::detail

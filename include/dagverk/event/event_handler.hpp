@@ -1,0 +1,98 @@
+#pragma once
+
+#include "dagverk/event/detail/handler_body.hpp"
+#include "dagverk/event/event_kinds.hpp"
+#include "dagverk/event/overflow_rule.hpp"
+#include "dagverk/event/restart_policy.hpp"
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <string>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+namespace dagverk {
+
+/// What reacts to events. `class Printer : public EventHandler<Event>` runs unchanged under every event manager.
+///
+/// Semantics: all public and each a plain function or a coroutine (`Async<void>`):
+///              `handle_event(const E&)`               one event; or
+///              `handle_batch(std::span<const E>)`     several at once, in order, preferred when both are there;
+///              `init()`                               before the first event; when it throws, the handler has crashed;
+///              `terminate(const ExitReason&)`         before an orderly end; after a crash only the destructor runs.
+///            It is a process of its own: `this_process::…` works, and `this_process::stop()` ends it (state
+///            `stopped`). An exception crashes this handler alone: it is made anew and started again under its restart
+///            policy. `static constexpr bool blocking = true;` gives it a thread of its own: for code that blocks.
+/// Threads:   one process; the object needs no locks.
+/// Lifetime:  the event is valid until the callback has returned. The factory's arguments are copied for each start.
+template <class E>
+class EventHandler {
+ public:
+  using Event = E;
+
+ protected:
+  EventHandler() = default;
+  ~EventHandler() = default;
+};
+
+/// What becomes of the event that a callback threw at. (Of a batch, all that it was given.)
+enum class CrashedEvent : std::uint8_t {
+  skip,   ///< dropped, counted as `crashed`
+  retry,  ///< handled again first after the restart; a handler that always throws ends up failed
+};
+
+inline constexpr std::size_t handler_batch_limit = 16'384;
+
+struct HandlerOptions {
+  OverflowRule overflow = KeepNewest{keep_newest_default};
+  HandlerRestartPolicy restart = {};
+  CrashedEvent crashed_event = CrashedEvent::skip;
+  /// Other kinds are not for this handler. A kind that no handler wants is not produced at all.
+  EventKinds kinds = EventKinds::all();
+  /// Events in its hands at a time, and so in one `handle_batch`: 1 to `handler_batch_limit`; at most half of what
+  /// keep_newest keeps. More is faster, fewer leave more of its backlog to its overflow rule.
+  std::size_t batch_max = 500;
+  /// A thread of its own, as `blocking` in the class.
+  bool blocking = false;
+};
+
+/// A handler to add: its name, which is its identity, its options and how to make it.
+template <class E>
+struct HandlerSpec {
+  std::string name = {};
+  HandlerOptions options = {};
+  /// Events that it rejects are counted as `filtered`. Runs in the handler's process: when it throws, hangs or is slow,
+  /// that is this handler's fault alone. Events wait in the handler's buffer before they are looked at.
+  std::function<bool(const E&)> selector = {};
+  std::function<std::unique_ptr<detail::HandlerBody<E>>()> make = {};
+};
+
+/// The spec of a handler `Handler(args…)` called `name`. The arguments are copied for each start.
+template <class Handler, class... Args>
+[[nodiscard]] HandlerSpec<typename Handler::Event> event_handler(std::string name, HandlerOptions options,
+                                                                 Args&&... args) {
+  using E = typename Handler::Event;
+  static_assert(std::is_base_of_v<EventHandler<E>, Handler>, "handlers derive from EventHandler<their event>");
+  static_assert(detail::handles_events<Handler, E> || detail::handles_batches<Handler, E>,
+                "this handler has neither handle_event(const E&) nor handle_batch(std::span<const E>), or not public");
+  if constexpr (requires { requires Handler::blocking; }) options.blocking = true;
+  HandlerSpec<E> spec;
+  spec.name = std::move(name);
+  spec.options = options;
+  spec.make = [stored = std::tuple<std::decay_t<Args>...>(std::forward<Args>(args)...)] {
+    return std::apply(
+        [](const auto&... copied) -> std::unique_ptr<detail::HandlerBody<E>> {
+          return std::make_unique<detail::HandlerBodyOf<Handler, E>>(copied...);
+        },
+        stored);
+  };
+  return spec;
+}
+template <class Handler>
+[[nodiscard]] HandlerSpec<typename Handler::Event> event_handler(std::string name) {
+  return event_handler<Handler>(std::move(name), HandlerOptions());
+}
+
+}  // namespace dagverk
