@@ -74,7 +74,7 @@ class FreedNodes {
   std::uint32_t count_ = 0;
 };
 
-bool is_urgent(const detail::Node* node) noexcept { return node->ops->node_class != detail::NodeClass::message; }
+bool is_urgent(const detail::Node* node) noexcept { return node->ops->node_class > detail::NodeClass::notice; }
 
 }  // namespace
 
@@ -102,6 +102,7 @@ void Behaviour::on_exit(ProcessCore& core, const Exit& exit) {
                                  {{"pid", core.pid().number()}, {"reason", exit.reason.to_string()}});
 }
 bool Behaviour::begin_terminate(ProcessCore& /*core*/, const ExitReason& /*reason*/) { return false; }
+bool Behaviour::terminates_later() const noexcept { return false; }
 void Behaviour::on_terminate(const ExitReason& /*reason*/) {}
 void Behaviour::on_leave(ProcessCore& /*core*/) {}
 
@@ -318,7 +319,7 @@ struct ProcessLife {
       newest = older;
       ++count;
       const NodeClass node_class = first->ops->node_class;
-      if (node_class != NodeClass::message) {
+      if (node_class > NodeClass::notice) {
         urgent = true;
         // A kill does not queue up behind what it is to end.
         if (node_class == NodeClass::kill && first->generation == core.generation.load(std::memory_order_relaxed)) {
@@ -427,6 +428,12 @@ struct ProcessLife {
     return core.terminating;
   }
 
+  /// True when a callback that threw is to be followed by a terminate that is a coroutine.
+  static bool terminates_later(const ProcessCore& core) noexcept {
+    return core.behaviour != nullptr && core.behaviour->terminates_later() && !core.starting && !core.terminating &&
+           !core.exit_now && !core.suspended();
+  }
+
   static void discard_list(Node* node, const ExitReason& reason) noexcept {
     while (node != nullptr) {
       Node* next = node->next;
@@ -491,6 +498,7 @@ struct ProcessLife {
     core.dropped_count.store(0, std::memory_order_relaxed);
     core.has_parent.store(false, std::memory_order_relaxed);
     core.type.store(nullptr, std::memory_order_relaxed);
+    core.host.store(nullptr, std::memory_order_relaxed);  // the slot's next process may be no blocking one
     core.starting = false;
     core.terminating = false;
     core.stop_requested = false;
@@ -503,8 +511,10 @@ struct ProcessLife {
     }
     runtime.on_process_exit(pid, reason);
     if (extra != nullptr) {
-      if (started) {
-        for (const Pid& link : extra->links) static_cast<void>(send(link, make_exit_signal(pid, reason, true)));
+      for (const Pid& link : extra->links) {
+        // A failed start concerns the starter, who is told by its answer, and whatever the init has started.
+        if (!started && link == extra->parent) continue;
+        static_cast<void>(send(link, make_exit_signal(pid, reason, true)));
       }
       for (const auto& [ref, watcher] : extra->watchers) {
         static_cast<void>(send(watcher, make_down(Down{MonitorRef{ref}, pid, reason})));
@@ -701,7 +711,13 @@ RuntimeBase::RunOutcome RuntimeBase::run_process(detail::ProcessCore& core, cons
       const ExitReason reason = reason_of_current_exception();
       if (detail::Node* node = std::exchange(core.current_node, nullptr); node != nullptr)
         node->ops->discard(node, reason);
-      detail::ProcessLife::finish(*this, core, &reason);
+      if (detail::ProcessLife::terminates_later(core)) {
+        detail::request_exit(core, ExitReason::normal, false, true);
+        core.extra->stop_reason = reason;  // whatever it was asked to end with before
+        outcome = RunOutcome::more;
+      } else {
+        detail::ProcessLife::finish(*this, core, &reason);
+      }
     }
   }
   detail::current_process = nullptr;

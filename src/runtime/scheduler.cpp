@@ -571,8 +571,13 @@ StopReport Scheduler::stop(Duration timeout) {
   for (const std::unique_ptr<Worker>& worker : workers_) {
     end_thread(worker->thread, [&] { return worker->left.load(); }, [&] { worker->parker.unpark(); });
   }
-  MutexLock lock(hosts_mutex_);
-  for (const std::unique_ptr<BlockingHost>& host : hosts_) {
+  // Without the lock: a host whose server has just ended takes it. Nobody starts servers any more but other hosts'
+  // ones.
+  const auto host_at = [this](std::size_t index) -> BlockingHost* {
+    MutexLock lock(hosts_mutex_);
+    return index < hosts_.size() ? hosts_[index].get() : nullptr;
+  };
+  for (std::size_t index = 0; BlockingHost* host = host_at(index); ++index) {
     end_thread(
         host->thread_,
         [&] {

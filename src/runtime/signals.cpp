@@ -23,9 +23,10 @@ struct SignalNode {
     payload.act(core);
     return false;
   }
-  static void discard(Node* node, const ExitReason& /*reason*/) noexcept {
+  static void discard(Node* node, const ExitReason& reason) noexcept {
     auto& payload = payload_of<Payload>(node);
     if constexpr (requires { payload.nobody(); }) payload.nobody();
+    if constexpr (requires { payload.nobody(reason); }) payload.nobody(reason);
     payload.~Payload();
     free_node(node);
   }
@@ -55,8 +56,10 @@ struct ExitSignal {
     if (by_link && (extra == nullptr || extra->links.erase(from) == 0)) return;  // unlinked meanwhile
     const bool from_parent = extra != nullptr && extra->parent && extra->parent == from;
     const bool traps = extra != nullptr && extra->traps_exits;
+    // Should it outlive its parent (which ended normally), nobody else sees to its end any more.
+    if (by_link && from_parent) core.has_parent.store(false, std::memory_order_relaxed);
     if (traps && !from_parent) {
-      Node* message = make<TrappedExit, NodeClass::message>(TrappedExit{Exit{from, std::move(reason)}});
+      Node* message = make<TrappedExit, NodeClass::notice>(TrappedExit{Exit{from, std::move(reason)}});
       if (core.suspended()) {  // it waits, as every message does
         static_cast<void>(send(core.pid(), message));
       } else {
@@ -113,21 +116,25 @@ struct DemonitorSignal {
   }
 };
 
-struct WaitTimeout {
-  void act(ProcessCore& core) const;
-};
-
 struct StopSignal {
   ExitReason reason;
-  // What is suspended may wait for ever: it ends where it stands.
-  void act(ProcessCore& core) { request_exit(core, std::move(reason), core.suspended() && !core.terminating, true); }
+  // What is suspended may wait for ever: it ends where it stands. Who traps exits has asked to end in order.
+  void act(ProcessCore& core) {
+    const bool in_order = core.terminating || (core.extra != nullptr && core.extra->traps_exits);
+    request_exit(core, std::move(reason), core.suspended() && !in_order, true);
+  }
 };
 
 struct ExitWatch {
   Pid watcher;
   std::uint32_t token;
   void act(ProcessCore& core) const { extra_of(core).exit_waiters.push_back({watcher, token}); }
-  void nobody() const { static_cast<void>(send(watcher, make_exit_notice(token, ExitReason::noproc))); }
+  // `noproc`, or the reason when it ended with the watch still in its mailbox.
+  void nobody(const ExitReason& reason) const { static_cast<void>(send(watcher, make_exit_notice(token, reason))); }
+};
+
+struct WaitTimeout {
+  void act(ProcessCore& core) const;
 };
 
 struct ExitNotice {
@@ -158,7 +165,7 @@ Node* make_link(Pid from, Pid to) { return make<LinkSignal>({to, from}); }
 Node* make_unlink(Pid from) { return make<UnlinkSignal>({from}); }
 Node* make_monitor(MonitorRef ref, Pid watched, Pid watcher) { return make<MonitorSignal>({watched, ref, watcher}); }
 Node* make_demonitor(MonitorRef ref) { return make<DemonitorSignal>({ref}); }
-Node* make_down(Down down) { return make<DownMessage, NodeClass::message>({std::move(down)}); }
+Node* make_down(Down down) { return make<DownMessage, NodeClass::notice>({std::move(down)}); }
 Node* make_wait_timeout() { return make<WaitTimeout>({}); }
 
 Node* make_stop_signal(ExitReason reason) { return make<StopSignal>({std::move(reason)}); }

@@ -5,6 +5,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -184,6 +186,126 @@ TEST(Process, a_message_sent_before_an_exit_signal_by_the_same_sender_is_seen_be
   p.runtime.exit(p.b.pid(), ExitReason::shutdown);
   p.runtime.run_until_idle();
   EXPECT_EQ(p.b_log.size(), 2U);
+}
+
+/// Has children that outlive, or must not outlive, what happens to it.
+class Mother : public GenServer<Mother> {
+ public:
+  struct End {
+    ExitReason reason;
+  };
+  explicit Mother(Pid* child, bool fails = false) : child_(child), fails_(fails) {}
+  Async<void> init() {
+    std::vector<std::string>* log = &log_;
+    Result<ServerRef<Puppet>> child = co_await this_process::start_link<Puppet>(log);
+    *child_ = child.value().pid();
+    if (fails_) throw std::runtime_error("no room");
+  }
+  void handle_cast(End end) { stop(end.reason); }
+
+ private:
+  Pid* child_;
+  bool fails_;
+  static inline std::vector<std::string> log_;
+};
+
+TEST(Process, children_that_an_init_has_started_end_when_it_fails) {
+  // They used to live on, with a parent that was gone and nobody to stop them.
+  DeterministicRuntime runtime;
+  Pid child;
+  EXPECT_FALSE(runtime.start<Mother>(&child, true));
+  runtime.run_until_idle();
+  EXPECT_FALSE(RuntimeBase::alive(child));
+}
+
+TEST(Process, a_child_that_outlives_its_parent_is_asked_to_stop_with_the_runtime) {
+  DeterministicRuntime runtime;
+  Pid child;
+  ServerRef<Mother> mother = runtime.start<Mother>(&child).value();
+  mother.cast(Mother::End{ExitReason::normal});
+  runtime.run_until_idle();
+  EXPECT_TRUE(RuntimeBase::alive(child));
+  EXPECT_EQ(runtime.stop_all(), 0U);
+  EXPECT_EQ(runtime.exit_reason(child), ExitReason::shutdown);
+}
+
+/// Its terminate is a coroutine; its callbacks throw, some after a wait.
+class Careful : public GenServer<Careful> {
+ public:
+  struct Throw {};
+  struct ThrowLater {};
+  struct Work {};
+  struct Watch {
+    Pid other;
+  };
+  explicit Careful(std::vector<std::string>* log) : log_(log) {}
+  void init() { this_process::trap_exits(); }
+  void handle_cast(Throw /*message*/) { throw std::runtime_error("boom"); }
+  Async<void> handle_cast(ThrowLater /*message*/) {
+    co_await this_process::sleep(1s);
+    throw std::runtime_error("boom");
+  }
+  Async<void> handle_cast(Work /*message*/) {
+    co_await this_process::sleep(1s);
+    log_->emplace_back("worked");
+  }
+  void handle_cast(Watch watch) { static_cast<void>(this_process::monitor(watch.other)); }
+  void handle_info(const Down& /*down*/) { throw std::runtime_error("how sad"); }
+  Async<void> terminate(const ExitReason& reason) {
+    co_await this_process::sleep(1s);
+    log_->push_back("terminated " + reason.to_string());
+  }
+
+ private:
+  std::vector<std::string>* log_;
+};
+
+TEST(Process, a_terminate_that_is_a_coroutine_runs_after_an_exception_too) {
+  // It used to be left out; and what woke the wait before the exception leaked.
+  DeterministicRuntime runtime;
+  std::vector<std::string> log;
+  ServerRef<Careful> now = runtime.start<Careful>(&log).value();
+  ServerRef<Careful> later = runtime.start<Careful>(&log).value();
+  now.cast(Careful::Throw{});
+  runtime.advance(1s);
+  EXPECT_EQ(log, Log{"terminated error std::runtime_error: boom"});
+  later.cast(Careful::ThrowLater{});
+  runtime.advance(2s);
+  EXPECT_EQ(log.size(), 2U);
+  EXPECT_EQ(runtime.exit_reason(later), ExitReason::error("std::runtime_error", "boom"));
+}
+
+TEST(Process, a_handler_of_a_down_message_that_throws_leaves_nothing_behind) {
+  DeterministicRuntime runtime;  // the leak checker is this test's judge
+  std::vector<std::string> log;
+  ServerRef<Careful> careful = runtime.start<Careful>(&log).value();
+  careful.cast(Careful::Watch{Pid()});
+  runtime.advance(1s);
+  EXPECT_EQ(log, Log{"terminated error std::runtime_error: how sad"});
+}
+
+TEST(Process, a_mailbox_bound_refuses_no_down_message) {
+  DeterministicRuntime runtime;
+  std::vector<std::string> log;
+  ServerRef<Puppet> watched = runtime.start<Puppet>(&log).value();
+  ServerRef<Puppet> watcher = runtime.start_with<Puppet>(StartOptions{.mailbox_bound = 1}, &log).value();
+  watcher.cast(Puppet::Monitor{watched.pid()});
+  runtime.run_until_idle();
+  watcher.cast(Puppet::Trap{});  // the mailbox is full now
+  EXPECT_FALSE(watcher.try_cast(Puppet::Trap{}));
+  watched.cast(Puppet::End{ExitReason::normal});
+  runtime.run_until_idle();
+  EXPECT_NE(std::ranges::find(log, "down normal"), log.end());
+}
+
+TEST(Process, a_process_that_traps_exits_finishes_its_callback_before_the_runtime_stops_it) {
+  DeterministicRuntime runtime;
+  std::vector<std::string> log;
+  ServerRef<Careful> careful = runtime.start<Careful>(&log).value();
+  careful.cast(Careful::Work{});
+  runtime.run_until_idle();
+  EXPECT_EQ(runtime.stop_all(), 0U);
+  EXPECT_EQ(log, (Log{"worked", "terminated shutdown"}));
 }
 
 /// Sends a number of casts to everybody it knows, at random moments of the schedule.

@@ -70,12 +70,12 @@ class GenServer : public detail::Behaviour {
 
  private:
   template <class Server>
-  static constexpr bool terminates_later = requires(Server& server, const ExitReason& reason) {
+  static constexpr bool has_later_terminate = requires(Server& server, const ExitReason& reason) {
     { server.terminate(reason) } -> std::same_as<Async<void>>;
   };
 
   bool begin_terminate(detail::ProcessCore& core, const ExitReason& reason) final {
-    if constexpr (terminates_later<Derived>) {
+    if constexpr (has_later_terminate<Derived>) {
       detail::Node* node = detail::make_node<ExitReason>(detail::terminate_node_ops<Derived>, reason);
       core.current_node = node;
       if (node->ops->run(node, core)) detail::free_node(node);
@@ -84,8 +84,9 @@ class GenServer : public detail::Behaviour {
       return false;
     }
   }
+  [[nodiscard]] bool terminates_later() const noexcept final { return has_later_terminate<Derived>; }
   void on_terminate(const ExitReason& reason) final {
-    if constexpr (requires(Derived& server) { server.terminate(reason); } && !terminates_later<Derived>) {
+    if constexpr (requires(Derived& server) { server.terminate(reason); } && !has_later_terminate<Derived>) {
       static_cast<Derived&>(*this).terminate(reason);
     }
   }

@@ -54,6 +54,7 @@ class Runtime final : public RuntimeBase {
   /// Tells every process without a parent to shut down (supervisors their children, in order), waits at most `timeout`,
   /// kills what is left, and ends the threads. Idempotent; the first call's report is returned again.
   StopReport stop(Duration timeout);
+  using RuntimeBase::stop;  // of one process
 
   /// How often a callback was found to keep its thread too long.
   [[nodiscard]] std::uint64_t stuck_count() const noexcept;

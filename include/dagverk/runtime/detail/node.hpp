@@ -20,6 +20,7 @@ struct Node;
 /// How a receiver treats a message while it is suspended in a `co_await`.
 enum class NodeClass : std::uint8_t {
   message,  ///< waits until the current callback has finished
+  notice,   ///< as a message, but no mailbox bound refuses it: Down, Exit
   signal,   ///< seen at once: exit signals, links, monitors, wait timeouts
   kill,     ///< seen at once, and before everything that is queued
   resume,   ///< ends a wait: a reply, an external completion
