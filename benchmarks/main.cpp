@@ -33,5 +33,6 @@ int main(int argc, char** argv) {
   dagverk::bench::BenchReport report(filter, rounds);
   dagverk::bench::runtime_benchmarks(report);
   dagverk::bench::store_sqlite_benchmarks(report);
+  dagverk::bench::jobs_benchmarks(report);
   return 0;
 }
