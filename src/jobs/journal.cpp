@@ -118,4 +118,35 @@ Async<Result<JournalPage>> JournalReader::next(std::size_t limit, Duration wait)
   }
 }
 
+void JournalProducer::handle_demand(std::uint64_t count) {
+  demand_ += count;
+  read_soon();
+}
+
+JournalCursor JournalProducer::handle_call(Position /*position*/) { return reader_.cursor(); }
+
+void JournalProducer::read_soon() {
+  if (demand_ == 0 || std::exchange(read_sent_, true)) return;
+  self().cast(Read{});
+}
+
+void JournalProducer::handle_info(Read /*read*/) { read_soon(); }
+
+Async<void> JournalProducer::handle_cast(Read /*read*/) {
+  constexpr Duration longest_pause = std::chrono::seconds(5);
+  constexpr Duration first_pause = std::chrono::milliseconds(50);
+  constexpr Duration wait = std::chrono::milliseconds(250);  // other messages wait as long at most
+  read_sent_ = false;
+  Result<JournalPage> page = co_await reader_.next(std::min<std::uint64_t>(demand_, batch_count_limit), wait);
+  if (!page) {
+    pause_ = std::clamp(pause_ * 2, first_pause, longest_pause);
+    send_after(pause_, Read{});
+    co_return;
+  }
+  pause_ = Duration::zero();
+  demand_ -= std::min<std::uint64_t>(demand_, page->rows.size());
+  if (!page->rows.empty()) emit(make_batch(std::move(page->rows)));
+  read_soon();
+}
+
 }  // namespace dagverk::jobs

@@ -76,8 +76,10 @@ Async<Result<NodeServer::Pipeline>> NodeServer::start_pipeline(std::size_t index
   if (!pool) co_return pool.error();
   acknowledger->cast(Acknowledger::Attach{*pool, promoter});
   Result<ServerRef<QueueProducer>> producer =
-      co_await this_process::start_link<QueueProducer>(env_, epoch_, options.queues, *pool);
+      co_await this_process::start_link<QueueProducer>(env_, epoch_, options.queues);
   if (!producer) co_return producer.error();
+  const Result<SubscriptionId> subscribed = co_await subscribe(*pool, *producer);
+  if (!subscribed) co_return subscribed.error();
   co_return Pipeline{*acknowledger, *pool, *producer};
 }
 

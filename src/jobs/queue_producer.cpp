@@ -1,16 +1,12 @@
 #include "jobs/queue_producer.hpp"
 
-#include "jobs/worker_pool.hpp"
-
 #include <algorithm>
 #include <utility>
 
 namespace dagverk::jobs {
 
-void QueueProducer::init() { pool_.cast(WorkerPool::Subscribe{self()}); }
-
-void QueueProducer::handle_cast(Ask ask) {
-  demand_ += ask.count;
+void QueueProducer::handle_demand(std::uint64_t count) {
+  demand_ += count;
   fetch_soon();
 }
 
@@ -18,7 +14,7 @@ void QueueProducer::handle_cast(Look /*look*/) { fetch_soon(); }
 
 void QueueProducer::fetch_soon() {
   if (quiet_ || demand_ == 0 || std::exchange(fetch_sent_, true)) return;
-  self().cast(Fetch{});  // behind the asks that are queued already
+  self().cast(Fetch{});  // behind the demand that is queued already
 }
 
 bool QueueProducer::handle_call(Quiet /*quiet*/) {
@@ -53,7 +49,7 @@ Async<void> QueueProducer::handle_cast(Fetch /*fetch*/) {
     const bool cut_by_size = size >= take_size_limit / 2;
     const std::size_t count = taken->size();
     demand_ -= count;
-    pool_.cast(WorkerPool::Deliver{std::move(*taken)});
+    emit(make_batch(std::move(*taken)));
     if (count < wanted && !cut_by_size) co_return;  // what comes from now on is told by the watcher
   }
 }

@@ -3,8 +3,10 @@
 #include "jobs/node_env.hpp"
 
 #include "dagverk/runtime/gen_server.hpp"
+#include "dagverk/stage/producer.hpp"
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -18,11 +20,8 @@ class WorkerPool;
 /// it
 ///            waits for `Look`, which the change watcher sends. A lost lease ends it, and with it the whole pipeline,
 ///            which then starts again under a new epoch.
-class QueueProducer : public GenServer<QueueProducer> {
+class QueueProducer : public Producer<QueueProducer, TakenJob> {
  public:
-  struct Ask {
-    std::size_t count;
-  };
   struct Look {};
   struct Fetch {};
   /// Takes nothing from now on. Answers when no take is under way any more.
@@ -30,11 +29,10 @@ class QueueProducer : public GenServer<QueueProducer> {
     using Reply = bool;
   };
 
-  QueueProducer(NodeEnvPtr env, NodeEpoch epoch, std::vector<std::string> queues, ServerRef<WorkerPool> pool)
-      : env_(std::move(env)), epoch_(epoch), queues_(std::move(queues)), pool_(pool) {}
+  QueueProducer(NodeEnvPtr env, NodeEpoch epoch, std::vector<std::string> queues)
+      : env_(std::move(env)), epoch_(epoch), queues_(std::move(queues)) {}
 
-  void init();
-  void handle_cast(Ask ask);
+  void handle_demand(std::uint64_t count);
   void handle_cast(Look look);
   void handle_info(Look look) { handle_cast(look); }
   Async<void> handle_cast(Fetch fetch);
@@ -46,7 +44,6 @@ class QueueProducer : public GenServer<QueueProducer> {
   NodeEnvPtr env_;
   NodeEpoch epoch_;
   std::vector<std::string> queues_;
-  ServerRef<WorkerPool> pool_;
   std::size_t demand_ = 0;
   bool fetch_sent_ = false;
   bool quiet_ = false;

@@ -20,14 +20,14 @@ WorkerPool::WorkerPool(NodeEnvPtr env, std::shared_ptr<JobThreads> threads, std:
 
 void WorkerPool::init() { this_process::trap_exits(); }
 
-void WorkerPool::handle_cast(Subscribe subscribe) {
-  producer_ = subscribe.producer;
-  asked_ = 0;
-  ask_for_more();
+DemandMode WorkerPool::handle_subscribe(const SubscriptionInfo& info) {
+  subscription_ = info.id;
+  self().cast(Settled{0});  // asks, once the subscription stands
+  return DemandMode::manual;
 }
 
 void WorkerPool::ask_for_more() {
-  if (draining_) return;
+  if (draining_ || !subscription_) return;
   const std::size_t taken = running_.size() + asked_;
   if (taken >= concurrency_) return;
   const std::size_t in_hand = taken + unstored_;
@@ -35,12 +35,12 @@ void WorkerPool::ask_for_more() {
   if (in_hand >= in_hand_limit) return;
   const std::size_t count = std::min(concurrency_ - taken, in_hand_limit - in_hand);
   asked_ += count;
-  producer_.cast(QueueProducer::Ask{count});
+  ask(*subscription_, count);
 }
 
-void WorkerPool::handle_cast(Deliver deliver) {
-  asked_ -= std::min(asked_, deliver.jobs.size());
-  for (TakenJob& taken : deliver.jobs) start(std::move(taken));
+void WorkerPool::handle_events(Batch<TakenJob> jobs) {
+  asked_ -= std::min(asked_, jobs.size());
+  for (TakenJob& taken : jobs.take_events()) start(std::move(taken));
   ask_for_more();  // those that could not be run at all have left room
   finish_drain_if_idle();
 }

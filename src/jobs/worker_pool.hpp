@@ -2,10 +2,9 @@
 
 #include "jobs/acknowledger.hpp"
 #include "jobs/node_env.hpp"
-#include "jobs/queue_producer.hpp"
 #include "jobs/settling.hpp"
 
-#include "dagverk/runtime/gen_server.hpp"
+#include "dagverk/stage/consumer.hpp"
 
 #include <cstddef>
 #include <cstdint>
@@ -13,7 +12,6 @@
 #include <optional>
 #include <stop_token>
 #include <unordered_map>
-#include <vector>
 
 namespace dagverk::jobs {
 
@@ -24,16 +22,10 @@ namespace dagverk::jobs {
 ///            left are asked to stop; those that have not ended `stop_grace` later are given back as they are.
 /// Bounds:    concurrency jobs run; ends that the store has not yet are at most concurrency + unstored_limit, or no
 ///            more is asked for.
-class WorkerPool : public GenServer<WorkerPool> {
+class WorkerPool : public Consumer<WorkerPool, TakenJob> {
  public:
   static constexpr std::size_t unstored_limit = 1000;
 
-  struct Subscribe {
-    ServerRef<QueueProducer> producer;
-  };
-  struct Deliver {
-    std::vector<TakenJob> jobs;
-  };
   struct Done {
     std::uint64_t execution;
     RunOutcome outcome;
@@ -59,8 +51,8 @@ class WorkerPool : public GenServer<WorkerPool> {
              ServerRef<Acknowledger> acknowledger, std::uint64_t seed);
 
   void init();
-  void handle_cast(Subscribe subscribe);
-  void handle_cast(Deliver deliver);
+  DemandMode handle_subscribe(const SubscriptionInfo& info);
+  void handle_events(Batch<TakenJob> jobs);
   void handle_cast(Done done);
   void handle_cast(Settled settled);
   void handle_cast(Resize resize);
@@ -86,7 +78,7 @@ class WorkerPool : public GenServer<WorkerPool> {
   std::shared_ptr<JobThreads> threads_;  // shared with runs on their threads
   std::size_t concurrency_;
   ServerRef<Acknowledger> acknowledger_;
-  ServerRef<QueueProducer> producer_;
+  std::optional<SubscriptionId> subscription_;
   Settler settler_;
   std::unordered_map<std::uint64_t, Run> running_;  // by execution
   std::size_t asked_ = 0;                           // and not yet delivered

@@ -3,9 +3,11 @@
 #include "dagverk/base/result.hpp"
 #include "dagverk/jobs/job_events.hpp"
 #include "dagverk/jobs/job_store.hpp"
+#include "dagverk/stage/producer.hpp"
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 
 namespace dagverk::jobs {
 
@@ -36,6 +38,39 @@ class JournalReader {
  private:
   JobStore& store_;
   JournalCursor cursor_;
+};
+
+/// The journal as a stage: emits its rows, in order, as many as its consumers ask for.
+///
+///   auto journal = runtime.start<JournalProducer>(std::ref(*store), cursor);
+///
+/// Semantics: starts after `after` (0: the oldest row kept) and never ends. What it emitted without being asked anew is
+///            nothing: with no demand it reads nothing. A store that fails is asked again with growing pauses.
+///            `Position` answers up to where it has emitted; keep it to go on later.
+/// Threads:   as every stage; start it in any OS process that has the store open.
+/// Lifetime:  borrows the store.
+/// Bounds:    one page of rows at a time.
+class JournalProducer : public Producer<JournalProducer, JournalRow> {
+ public:
+  struct Position {
+    using Reply = JournalCursor;
+  };
+  struct Read {};
+
+  explicit JournalProducer(JobStore& store, JournalCursor after = 0) noexcept : reader_(store, after) {}
+
+  void handle_demand(std::uint64_t count);
+  JournalCursor handle_call(Position position);
+  Async<void> handle_cast(Read read);
+  void handle_info(Read read);
+
+ private:
+  void read_soon();
+
+  JournalReader reader_;
+  std::uint64_t demand_ = 0;
+  Duration pause_{0};
+  bool read_sent_ = false;
 };
 
 }  // namespace dagverk::jobs
