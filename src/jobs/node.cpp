@@ -8,6 +8,7 @@
 #include "dagverk/base/random.hpp"
 #include "dagverk/jobs/job_names.hpp"
 #include "dagverk/runtime/os_process.hpp"
+#include "dagverk/runtime/supervisor.hpp"
 
 #include <set>
 #include <system_error>
@@ -20,6 +21,7 @@ namespace {
 
 constexpr Duration answer_slack = std::chrono::seconds(15);  // beyond the deadline: the store's share of stopping
 constexpr unsigned nonce_size = 6;
+constexpr std::size_t spawner_running_max = 4096;
 
 std::string unique_name() {
   char host[256] = "localhost";
@@ -69,12 +71,42 @@ Result<void> check_options(NodeOptions& options, const JobRegistry& registry, co
   return {};
 }
 
+/// The spawner of command jobs, when there are any.
+Result<void> open_spawner(NodeEnv& env) {
+  env.spawner = env.options.spawner;
+  if (env.spawner != nullptr || !env.registry.has_commands()) return {};
+  OsProcessSpawnerOptions options;
+  options.running_limit = 0;
+  for (const PoolOptions& pool : env.options.pools) options.running_limit += pool.concurrency;
+  options.running_limit = std::min<std::size_t>(options.running_limit, spawner_running_max);
+  Result<std::unique_ptr<OsProcessSpawner>> spawner = OsProcessSpawner::create(options, env.runtime.clock());
+  if (!spawner) return spawner.error();
+  env.own_spawner = std::move(*spawner);
+  env.spawner = env.own_spawner.get();
+  return {};
+}
+
+/// It is started again for as long as the node lives, at growing intervals: a store may be away for long.
+ChildOptions server_options(const NodeEnv& env) {
+  ChildOptions options;
+  options.registered = true;
+  options.shutdown = Shutdown::after(env.options.stop_grace + answer_slack);
+  options.backoff = {.initial = std::chrono::milliseconds(20),
+                     .max = std::chrono::seconds(5),
+                     .reset_after = std::chrono::seconds(30)};
+  options.limit = RestartLimit{.max_restarts = 1000, .window = std::chrono::minutes(1)};  // more than the back-off lets
+  return options;
+}
+
 }  // namespace
 
 struct Node::Parts {
-  NodeEnvPtr env;                             // shared with the node's processes, which may outlive a stop that failed
-  std::unique_ptr<OsProcessSpawner> spawner;  // null when borrowed or not needed
-  ServerRef<NodeServer> server;
+  explicit Parts(NodeEnvPtr env_)
+      : env(std::move(env_)), server(env->runtime, concat("dagverk.node ", env->runtime.next_ref())) {}
+
+  NodeEnvPtr env;  // shared with the node's processes, which may outlive a stop that failed
+  Name<NodeServer> server;
+  SupervisorRef supervisor;
   bool stopped = false;
   NodeStopReport report;
 };
@@ -85,22 +117,12 @@ Result<std::unique_ptr<Node>> Node::start(RuntimeBase& runtime, JobStore& store,
                                           NodeOptions options) {
   if (auto checked = check_options(options, registry, runtime); !checked) return checked.error();
   if (options.seed == 0) options.seed = random_seed();
-  auto parts = std::make_unique<Parts>();
-  parts->env = std::make_shared<NodeEnv>(runtime, store, std::move(registry), std::move(options));
+  auto parts =
+      std::make_unique<Parts>(std::make_shared<NodeEnv>(runtime, store, std::move(registry), std::move(options)));
   NodeEnv& env = *parts->env;
   env.name = env.options.name.empty() ? unique_name() : env.options.name;
   if (env.options.events != nullptr) env.events = env.options.events;
-  env.spawner = env.options.spawner;
-  if (env.spawner == nullptr && env.registry.has_commands()) {
-    OsProcessSpawnerOptions spawner_options;
-    spawner_options.running_limit = 0;
-    for (const PoolOptions& pool : env.options.pools) spawner_options.running_limit += pool.concurrency;
-    spawner_options.running_limit = std::min<std::size_t>(spawner_options.running_limit, 4096);
-    Result<std::unique_ptr<OsProcessSpawner>> spawner = OsProcessSpawner::create(spawner_options, runtime.clock());
-    if (!spawner) return spawner.error();
-    parts->spawner = std::move(*spawner);
-    env.spawner = parts->spawner.get();
-  }
+  if (auto opened = open_spawner(env); !opened) return opened.error();
   std::unique_ptr<Node> node(new Node(std::move(parts)));  // from here on its destructor takes down what was started
   try {
     for (const PoolOptions& pool : env.options.pools) {
@@ -109,9 +131,11 @@ Result<std::unique_ptr<Node>> Node::start(RuntimeBase& runtime, JobStore& store,
   } catch (const std::system_error& failed) {
     return Error{ErrorCode::unavailable, concat("starting the pools' threads: ", failed.what())};
   }
-  Result<ServerRef<NodeServer>> server = runtime.start<NodeServer>(node->parts_->env);
-  if (!server) return server.error();
-  node->parts_->server = *server;
+  std::vector<ChildSpec> children;
+  children.push_back(child_spec_with<NodeServer>(server_options(env), node->parts_->server.text(), node->parts_->env));
+  Result<SupervisorRef> supervisor = start_supervisor(runtime, {}, std::move(children));
+  if (!supervisor) return supervisor.error();
+  node->parts_->supervisor = *supervisor;
   return node;
 }
 
@@ -122,14 +146,23 @@ NodeStopReport Node::stop(Duration deadline) {
   if (std::exchange(parts.stopped, true)) return parts.report;
   NodeEnv& env = *parts.env;
   const Duration limit = std::max(deadline, Duration::zero());
-  const Result<NodeServer::Summary> summary =
-      parts.server.call_blocking_within<NodeServer::Leave>(limit + env.options.stop_grace + answer_slack, limit);
-  if (summary) {
-    parts.report.given_back = summary->given_back;
-    parts.report.retired = summary->retired;
+  const Result<ServerRef<NodeServer>> server = parts.server.resolve();
+  if (server) {
+    const Result<NodeServer::Summary> summary =
+        server->call_blocking_within<NodeServer::Leave>(limit + env.options.stop_grace + answer_slack, limit);
+    if (summary) {
+      parts.report.given_back = summary->given_back;
+      parts.report.retired = summary->retired;
+    }
   }
-  if (parts.server.pid()) static_cast<void>(env.runtime.stop(parts.server.pid(), ExitReason::shutdown, answer_slack));
-  if (parts.spawner) parts.spawner->stop();
+  if (parts.supervisor.pid()) {
+    static_cast<void>(parts.supervisor.stop_blocking(ExitReason::shutdown, answer_slack));
+  }
+  if (const NodeEpoch left = env.epoch; left != 0) {  // it could not leave by itself
+    const Result<std::size_t> retired = env.runtime.run(env.store.retire_node(left), answer_slack);
+    parts.report.retired = retired.has_value() || retired.error().code() == ErrorCode::not_found;
+  }
+  if (env.own_spawner) env.own_spawner->stop();
   for (const std::shared_ptr<JobThreads>& threads : env.threads) {
     parts.report.stuck += threads->stop(env.options.stop_grace);
   }
@@ -138,7 +171,7 @@ NodeStopReport Node::stop(Duration deadline) {
 }
 
 Result<void> Node::quiet() {
-  const Result<bool> quiet = parts_->server.call_blocking_within<NodeServer::GoQuiet>(answer_slack);
+  const Result<bool> quiet = parts_->server.call_blocking<NodeServer::GoQuiet>();
   if (!quiet) return quiet.error();
   return {};
 }

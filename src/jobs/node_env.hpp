@@ -61,6 +61,7 @@ struct NodeEnv {
   std::string name;
   NoEvents no_events;
   EventSink* events = &no_events;
+  std::unique_ptr<OsProcessSpawner> own_spawner;     // null when borrowed or not needed
   OsProcessSpawner* spawner = nullptr;               // null without command jobs
   std::vector<std::shared_ptr<JobThreads>> threads;  // one per pool; runs hold them, too
   std::atomic<NodeEpoch> epoch{0};                   // of the latest registration; 0: none

@@ -15,6 +15,7 @@ constexpr Duration answer_limit = std::chrono::seconds(5);
 }  // namespace
 
 Async<InitResult> NodeServer::init() {
+  this_process::trap_exits();
   if (const Result<void> retired = co_await retire_old_epoch(); !retired) {
     co_return InitResult::stop(ExitReason::custom(std::string(retired.error().message())));
   }
@@ -50,6 +51,7 @@ Async<Result<void>> NodeServer::retire_old_epoch() {
 Async<Result<void>> NodeServer::start_pipelines() {
   Result<ServerRef<Promoter>> promoter = co_await this_process::start_link<Promoter>(env_);
   if (!promoter) co_return promoter.error();
+  children_.push_back(promoter->pid());
   std::vector<ServerRef<QueueProducer>> producers;
   for (std::size_t index = 0; index < env_->options.pools.size(); ++index) {
     Result<Pipeline> pipeline = co_await start_pipeline(index, *promoter);
@@ -60,8 +62,10 @@ Async<Result<void>> NodeServer::start_pipelines() {
   Result<ServerRef<ChangeWatcher>> watcher =
       co_await this_process::start_link<ChangeWatcher>(env_, std::move(producers));
   if (!watcher) co_return watcher.error();
+  children_.push_back(watcher->pid());
   Result<ServerRef<Keeper>> keeper = co_await this_process::start_link<Keeper>(env_, epoch_);
   if (!keeper) co_return keeper.error();
+  children_.push_back(keeper->pid());
   co_return Result<void>();
 }
 
@@ -71,13 +75,16 @@ Async<Result<NodeServer::Pipeline>> NodeServer::start_pipeline(std::size_t index
   const std::uint64_t seed = env_->options.seed + index;
   Result<ServerRef<Acknowledger>> acknowledger = co_await this_process::start_link<Acknowledger>(env_);
   if (!acknowledger) co_return acknowledger.error();
+  children_.push_back(acknowledger->pid());
   Result<ServerRef<WorkerPool>> pool =
       co_await this_process::start_link<WorkerPool>(env_, threads, options.concurrency, *acknowledger, seed);
   if (!pool) co_return pool.error();
+  children_.push_back(pool->pid());
   acknowledger->cast(Acknowledger::Attach{*pool, promoter});
   Result<ServerRef<QueueProducer>> producer =
       co_await this_process::start_link<QueueProducer>(env_, epoch_, options.queues);
   if (!producer) co_return producer.error();
+  children_.push_back(producer->pid());
   const Result<SubscriptionId> subscribed = co_await subscribe(*pool, *producer);
   if (!subscribed) co_return subscribed.error();
   co_return Pipeline{*acknowledger, *pool, *producer};
@@ -114,6 +121,19 @@ bool NodeServer::handle_call(Resize resize) {
   if (resize.pool >= pipelines_.size()) return false;
   pipelines_[resize.pool].pool.cast(WorkerPool::Resize{resize.concurrency});
   return true;
+}
+
+void NodeServer::handle_info(Exit exit) {
+  env_->runtime.logger().warning("node.part_failed", {{"node", env_->name}, {"reason", exit.reason.to_string()}});
+  stop(ExitReason::custom(concat("a part of the node ended: ", exit.reason.to_string())));
+}
+
+Async<void> NodeServer::terminate(const ExitReason& /*reason*/) {
+  for (const Pid child : children_) this_process::exit(child, ExitReason::shutdown);
+  for (const Pid child : children_) {
+    const Result<ExitReason> ended = co_await this_process::wait_for_exit(child, answer_limit);
+    if (!ended) env_->runtime.logger().error("node.part_stuck", {{"node", env_->name}, {"process", child.number()}});
+  }
 }
 
 Async<NodeServer::Summary> NodeServer::handle_call(Leave leave) {

@@ -16,9 +16,9 @@ namespace dagverk::jobs {
 
 /// One registration of a node and everything that works under it.
 ///
-/// Semantics: its children are linked to it and to nobody else, so all end together. Whoever starts it again gets a new
-///            epoch: `init` first retires the old one, which puts every job that was in hand back into its queue at
-///            once, whatever process held it. What an old run still reports is refused by its token.
+/// Semantics: its children are linked to it and to nobody else: when one ends, it stops all and ends. Whoever starts it
+///            again gets a new epoch: `init` first retires the old one, which puts every job that was in hand back into
+///            its queue at once, whatever process held it. What an old run still reports is refused by its token.
 class NodeServer : public GenServer<NodeServer> {
  public:
   struct Summary {
@@ -46,6 +46,9 @@ class NodeServer : public GenServer<NodeServer> {
   Async<Summary> handle_call(Leave leave);
   Async<bool> handle_call(GoQuiet quiet);
   bool handle_call(Resize resize);
+  void handle_info(Exit exit);
+  /// Returns when no process of this registration uses the store any more.
+  Async<void> terminate(const ExitReason& reason);
 
  private:
   struct Pipeline {
@@ -64,6 +67,7 @@ class NodeServer : public GenServer<NodeServer> {
   NodeEpoch epoch_ = 0;
   bool quiet_ = false;
   std::vector<Pipeline> pipelines_;
+  std::vector<Pid> children_;  // in start order
 };
 
 }  // namespace dagverk::jobs

@@ -222,6 +222,23 @@ TEST(Node, stopping_gives_back_what_has_not_ended_with_its_bytes_and_attempt_unc
   EXPECT_EQ(world.runtime.process_count(), 0U);
 }
 
+TEST(Node, a_lost_lease_fences_the_old_run_and_the_node_comes_back_under_a_new_epoch) {
+  World world;
+  JobRegistry registry;
+  registry.define("Once", [] {});
+  const std::unique_ptr<Node> node = world.start(std::move(registry), 1);
+  world.runtime.advance(1s);
+  const NodeEpoch first = node->epoch();
+  // Somebody else ends our registration between two heartbeats, as a rescuer would after a stall.
+  ASSERT_TRUE(world.runtime.run(world.store->retire_node(first)));
+  const std::string jid = world.enqueue("Once");
+  world.runtime.advance(10s);
+  EXPECT_NE(node->epoch(), first);
+  EXPECT_NE(node->epoch(), 0U);
+  EXPECT_EQ(world.find(jid), std::nullopt);
+  EXPECT_EQ(node->stats().restarts, 1U);
+}
+
 TEST(Node, refuses_wrong_options_naming_field_and_range) {
   World world;
   const auto error_of = [&](NodeOptions options, JobRegistry registry = {}) {
