@@ -10,7 +10,6 @@ function(dagverk_package_of target result)
     "Boost::headers|Boost 1.81"
     "fmt::fmt|fmt"
     "spdlog::spdlog|spdlog"
-    "CLI11::CLI11|CLI11"
     "GTest::gtest|GTest"
     "Catch2::Catch2|Catch2"
     "OpenSSL::SSL|OpenSSL"
@@ -110,7 +109,7 @@ endforeach()
   install(FILES "${room_file}" DESTINATION "${package_dir}" COMPONENT ${name})
 endfunction()
 
-# dagverk_add_program(<target> SOURCES a.cpp … [DEPS runtime …] [LIBS CLI11::CLI11 …] [INSTALL])
+# dagverk_add_program(<target> SOURCES a.cpp … [DEPS runtime …] [LIBS benchmark::benchmark …] [INSTALL])
 #
 # An executable of ours in <build>/bin: the command, examples, benchmarks.
 function(dagverk_add_program target)

@@ -40,7 +40,7 @@ THIRD_PARTY = [
     (r"date/", {"jobs"}, set()),
     (r"sqlite3\.h", {"stores/sqlite"}, set()),
     (r"(openssl|hiredis)/", {"net"}, set()),
-    (r"(CLI|toml\+\+)/", {"worker"}, set()),
+    (r"toml\+\+/", {"worker"}, set()),
     (r"(gtest|gmock|catch2)/", {"report", "testing", "testing_jobs"}, {"report", "testing", "testing_jobs"}),
     (r"prometheus/", {"dashboard"}, set()),
     (r"(rapidcheck|benchmark)/", set(), set()),

@@ -1,0 +1,123 @@
+#include "command.hpp"
+
+#include "dagverk/base/concat.hpp"
+#include "dagverk/worker/common_options.hpp"
+#include "dagverk/worker/duration_text.hpp"
+
+#include <cstdlib>
+#include <string>
+#include <unistd.h>
+#include <vector>
+
+namespace dagverk::app {
+namespace {
+
+/// Whether a worker with our PATH would find it.
+bool executable(const std::string& name) {
+  if (name.find('/') != std::string::npos) return ::access(name.c_str(), X_OK) == 0;
+  const char* path = std::getenv("PATH");
+  std::string_view left = path == nullptr ? "" : path;
+  while (!left.empty()) {
+    const std::string_view folder = left.substr(0, left.find(':'));
+    if (folder.starts_with('/') && ::access(concat(folder, "/", name).c_str(), X_OK) == 0) return true;
+    left.remove_prefix(std::min(left.size(), folder.size() + 1));
+  }
+  return false;
+}
+
+std::string list_json(const std::vector<std::string>& texts) {
+  std::vector<std::string> values;
+  for (const std::string& text : texts) values.push_back(json_text(text));
+  return json_list(values);
+}
+
+std::string queues_json(const worker::Configuration& configuration) {
+  std::vector<std::string> queues;
+  for (const worker::QueueSettings& queue : configuration.queues) {
+    queues.push_back(JsonObject().text("name", queue.name).number("concurrency", queue.concurrency).str());
+  }
+  return json_list(queues);
+}
+
+std::string jobs_json(const worker::Configuration& configuration) {
+  std::vector<std::string> all;
+  for (const worker::JobSettings& job : configuration.jobs) {
+    all.push_back(JsonObject()
+                      .text("class", job.name)
+                      .text("queue", job.options.queue)
+                      .raw("run", list_json(job.command.run))
+                      .text("timeout", worker::duration_text(job.options.timeout))
+                      .number("retries", job.options.retry.max_retries)
+                      .text("place", job.place)
+                      .str());
+  }
+  return json_list(all);
+}
+
+std::string origins_json(const worker::Configuration& configuration) {
+  JsonObject origins;
+  for (const auto& [key, origin] : configuration.origins) {
+    origins.raw(key, JsonObject().text("origin", to_string(origin.kind)).text("place", origin.place).str());
+  }
+  return origins.str();
+}
+
+ExitCode refuse(const Error& error, Output& out) {
+  if (out.json()) {
+    std::vector<std::string> mistakes;
+    std::string_view left = error.message();
+    while (true) {
+      mistakes.emplace_back(left.substr(0, left.find('\n')));
+      if (mistakes.back().size() == left.size()) break;
+      left.remove_prefix(mistakes.back().size() + 1);
+    }
+    out.print(JsonObject().boolean("valid", false).raw("mistakes", list_json(mistakes)).str() + "\n");
+  }
+  return out.fail(error);
+}
+
+ExitCode run(const ParsedLine& line, Output& out) {
+  auto configuration = worker::configuration_of(line);
+  if (!configuration) return refuse(configuration.error(), out);
+  for (const worker::JobSettings& job : configuration->jobs) {
+    if (!executable(job.command.run.front())) {
+      configuration->warnings.push_back(concat(job.place, ": jobs.", job.name, ".run: \"",
+                                               worker::printable(job.command.run.front(), 200),
+                                               "\" is not an executable here"));
+    }
+  }
+  if (out.json()) {
+    JsonObject object;
+    object.boolean("valid", true)
+        .text("file", configuration->file)
+        .text("store", "sqlite:" + configuration->store_path);
+    object.raw("queues", queues_json(*configuration)).raw("jobs", jobs_json(*configuration));
+    object.raw("settings", origins_json(*configuration)).raw("warnings", list_json(configuration->warnings));
+    out.print(object.str() + "\n");
+    return ExitCode::done;
+  }
+  for (const std::string& warning : configuration->warnings) out.complain(concat("warning: ", warning));
+  out.row({"file", configuration->file.empty() ? "none" : configuration->file});
+  out.row({"store", "sqlite:" + configuration->store_path});
+  for (const worker::QueueSettings& queue : configuration->queues) {
+    out.row({"queue", concat(queue.name, " ", queue.concurrency)});
+  }
+  for (const worker::JobSettings& job : configuration->jobs) {
+    out.row({"job", concat(job.name, " → ", job.command.run.front())});
+  }
+  out.end_table();
+  out.say("the configuration is good");
+  return ExitCode::done;
+}
+
+}  // namespace
+
+const Command config_check_command{
+    {.name = "config check",
+     .summary = "Checks the configuration; exit 78 and every mistake when it is wrong.",
+     .notes = "Also warns about executables that are not there.",
+     .examples = "  dagverk config check\n  dagverk config check --config jobs.toml --json"},
+    run,
+};
+
+}  // namespace dagverk::app

@@ -1,0 +1,24 @@
+#include "command.hpp"
+
+#include "dagverk/worker/work_command.hpp"
+
+namespace dagverk::app {
+namespace {
+
+ExitCode run(const ParsedLine& line, Output& /*out*/) {
+  return worker::run_work(line, {.name = "dagverk", .version = version(), .for_development = true});
+}
+
+}  // namespace
+
+const Command dev_command{
+    {.name = "dev",
+     .summary = "Store and worker in one: runs jobs and prints what happens to them.",
+     .options = worker::work_options(),
+     .notes = "Needs no server and no file. Besides the jobs of dagverk.toml it runs the class\n"
+              "`echo`, which returns its arguments.",
+     .examples = "  dagverk dev\n  dagverk dev --config jobs.toml"},
+    run,
+};
+
+}  // namespace dagverk::app

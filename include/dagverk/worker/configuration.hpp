@@ -1,0 +1,110 @@
+#pragma once
+
+#include "dagverk/base/clock.hpp"
+#include "dagverk/base/log.hpp"
+#include "dagverk/base/result.hpp"
+#include "dagverk/jobs/job_registry.hpp"
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+/// What a worker and the command are told: flags, then `DAGVERK_*`, then a TOML file, then defaults. Every key has its
+/// row in docs/reference/configuration.md.
+namespace dagverk::worker {
+
+/// Who gave a setting its value; the later ones win.
+enum class Origin : std::uint8_t { built_in, redis_url, file, environment, flag };
+
+[[nodiscard]] std::string_view to_string(Origin origin) noexcept;
+
+/// Where exactly: `dagverk.toml:4`, `DAGVERK_STORE`, `--store`; empty for defaults.
+struct SettingOrigin {
+  Origin kind = Origin::built_in;
+  std::string place = {};
+};
+
+/// One queue that the worker serves, by a pool of its own.
+struct QueueSettings {
+  std::string name;
+  std::size_t concurrency = 0;
+  SettingOrigin origin = {};
+};
+
+/// One command job of the file: `[jobs.Name]`.
+struct JobSettings {
+  std::string name;
+  jobs::CommandSpec command = {};
+  jobs::JobOptions options = {};
+  std::string place = {};  ///< `dagverk.toml:7`
+};
+
+/// Everything that can be configured, complete and checked.
+///
+/// Bounds: a file has at most configuration_size_limit bytes, 1000 queues and 10,000 job classes.
+struct Configuration {
+  std::string file = {};         ///< the file that was read; empty: none
+  std::string store_path = {};   ///< the SQLite file; absolute, or relative to the working directory
+  bool store_is_default = true;  ///< nobody named a store: its folder is made when it is missing
+
+  std::size_t concurrency = 10;                      ///< of queues that state none
+  Duration stop_timeout = std::chrono::seconds(25);  ///< how long running jobs may go on after SIGTERM
+  LogLevel log_level = LogLevel::info;               ///< of a worker's standard error
+  bool journal = true;                               ///< false: no job is journaled
+  std::size_t journal_rows = 1'000'000;              ///< the oldest go first
+  Duration journal_age = std::chrono::hours(7 * 24);
+  std::size_t dead_jobs = 10'000;  ///< the oldest go first
+  Duration dead_age = std::chrono::hours(180 * 24);
+
+  std::vector<QueueSettings> queues = {};  ///< never empty; in the order of the file or the flags
+  std::vector<JobSettings> jobs = {};      ///< in the order of the file
+
+  /// Where each scalar setting came from, by its key: `store`, `journal.age`, …
+  std::map<std::string, SettingOrigin, std::less<>> origins = {};
+  /// What is odd but no mistake, for people.
+  std::vector<std::string> warnings = {};
+
+  [[nodiscard]] const JobSettings* find_job(std::string_view name) const noexcept;
+};
+
+inline constexpr std::size_t configuration_size_limit = std::size_t{1} << 20U;
+
+/// A setting from the command line.
+struct FlagValue {
+  std::string key;  ///< `store`, `concurrency`, `queue` (NAME or NAME:N), `stop_timeout`, `log_level`, …
+  std::string value;
+  std::string flag;  ///< as people know it: `--store`
+};
+
+/// Where a configuration is made from. Nothing else is looked at, so that tests decide about the world.
+struct ConfigurationSources {
+  std::optional<std::string> file = {};  ///< `--config`; none: `dagverk.toml` in the working directory, when it exists
+  std::string working_directory = {};    ///< empty: the program's
+  std::map<std::string, std::string, std::less<>> environment = {};
+  std::vector<FlagValue> flags = {};
+};
+
+/// The program's own environment.
+[[nodiscard]] std::map<std::string, std::string, std::less<>> current_environment();
+
+/// Reads, merges and checks. Relative paths of a file count from the file's folder: the store, `cwd`, and executables
+/// with a slash.
+///
+/// Errors: `configuration`: one line for each mistake, at most 20, with file, line, key, value and what is allowed.
+///         `invalid_argument` when only flags are wrong. Passwords of URLs are never shown. A file that others than its
+///         owner may write is refused.
+[[nodiscard]] Result<Configuration> load_configuration(const ConfigurationSources& sources);
+
+/// Defines the file's command jobs. Errors: `already_exists`-like mistakes are the registry's: ask its `check`.
+void define_commands(const Configuration& configuration, jobs::JobRegistry& registry);
+
+/// `url` without the password that it may carry.
+[[nodiscard]] std::string redacted_url(std::string_view url);
+
+}  // namespace dagverk::worker

@@ -1,0 +1,207 @@
+#include "dagverk/worker/work_command.hpp"
+
+#include "worker/event_printer.hpp"
+#include "worker/signal_watch.hpp"
+
+#include "dagverk/base/concat.hpp"
+#include "dagverk/jobs/node.hpp"
+#include "dagverk/runtime/runtime.hpp"
+#include "dagverk/worker/common_options.hpp"
+#include "dagverk/worker/duration_text.hpp"
+#include "dagverk/worker/open_store.hpp"
+#include "dagverk/worker/terminal.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <csignal>
+#include <exception>
+#include <optional>
+#include <thread>
+#include <unistd.h>
+#include <utility>
+
+namespace dagverk::worker {
+namespace {
+
+constexpr OptionSyntax options[] = {
+    {'q', "queue", "NAME[:N]", "serve this queue, N jobs at once; may be repeated"},
+    {'c', "concurrency", "N", "jobs at once of queues that state none (10)"},
+    {'\0', "stop-timeout", "TIME", "how long running jobs may go on after SIGTERM (25s)"},
+};
+
+constexpr Duration double_signal = std::chrono::milliseconds(300);
+
+std::vector<FlagValue> work_flags(const ParsedLine& line) {
+  std::vector<FlagValue> flags;
+  for (std::string& queue : line.values("queue")) flags.push_back({"queue", std::move(queue), "--queue"});
+  if (const auto count = line.value("concurrency")) {
+    flags.push_back({"concurrency", std::string(*count), "--concurrency"});
+  }
+  if (const auto limit = line.value("stop-timeout")) {
+    flags.push_back({"stop_timeout", std::string(*limit), "--stop-timeout"});
+  }
+  return flags;
+}
+
+ExitCode fail(const WorkProgram& program, const Error& error) {
+  say(program.name, as_errors(error.message()));
+  return exit_code_of(error);
+}
+
+/// A class to try things with: its result is its arguments, of which it takes up to nine.
+void define_echo(jobs::JobRegistry& registry) {
+  using Any = std::optional<jobs::RawJson>;
+  registry.define("echo",
+                  [](jobs::JobContext& job, const Any&, const Any&, const Any&, const Any&, const Any&, const Any&,
+                     const Any&, const Any&, const Any&) { job.set_result(std::string(job.job().args_json())); });
+}
+
+Result<jobs::JobRegistry> make_registry(const WorkProgram& program, const Configuration& configuration) {
+  jobs::JobRegistry registry;
+  try {
+    if (program.define_jobs) program.define_jobs(registry);
+  } catch (const std::exception& exception) {
+    return Error(ErrorCode::configuration, concat("defining the jobs failed: ", exception.what()));
+  }
+  if (program.for_development && configuration.find_job("echo") == nullptr) define_echo(registry);
+  define_commands(configuration, registry);
+  if (auto good = registry.check(); !good) return good.error();
+  return registry;
+}
+
+std::string queue_list(const Configuration& configuration) {
+  std::string list;
+  for (const QueueSettings& queue : configuration.queues) {
+    list += concat(list.empty() ? "" : ", ", queue.name, ":", queue.concurrency);
+  }
+  return list;
+}
+
+void greet(const ParsedLine& line, const WorkProgram& program, const Configuration& configuration,
+           std::size_t classes) {
+  if (line.has("quiet")) return;
+  for (const std::string& warning : configuration.warnings) say(program.name, concat("warning: ", warning));
+  say(program.name,
+      concat(program.version, program.version.empty() ? "" : ", ", "store ", printable(configuration.store_path),
+             ", queues ", queue_list(configuration), ", ", classes, classes == 1 ? " job class" : " job classes"));
+  if (program.for_development) {
+    const std::string store =
+        configuration.store_is_default ? "" : concat(" --store sqlite:", configuration.store_path);
+    say(program.name, concat("try, in another terminal: ", program.name, " enqueue echo hello", printable(store)));
+  } else if (classes == 0) {
+    say(program.name,
+        "warning: no job class is defined, so every job will be retried; define commands in dagverk.toml");
+  }
+  say(program.name, "ready; Ctrl-C stops in order");
+}
+
+/// What ends the worker: signals, asked for one after the other, until the node is down.
+class Stopper {
+ public:
+  Stopper(SignalWatch& signals, const ParsedLine& line, const WorkProgram& program, const Configuration& configuration)
+      : signals_(signals), program_(program), timeout_(configuration.stop_timeout), quiet_(line.has("quiet")) {}
+
+  /// Nobody reads the events any more: stop in order. From any thread.
+  void output_closed() {
+    output_closed_.store(true);
+    signals_.wake();
+  }
+
+  jobs::NodeStopReport wait_and_stop(jobs::Node& node) {
+    std::optional<jobs::NodeStopReport> report;
+    std::jthread stopping;
+    std::atomic<bool> stopped = false;
+    SteadyTime first_signal{};
+    while (!stopped.load()) {
+      const int signal = signals_.next();
+      if (signal == 0 && !output_closed_.load()) continue;
+      if (signal == SIGUSR1) {
+        quiet(node);
+        continue;
+      }
+      if (stopping.joinable()) {
+        // Some senders signal both a process and its group: what comes twice at once was meant once.
+        if (signal == 0 || system_clock().steady_now() - first_signal < double_signal) continue;
+        say(program_.name, "stopped at once; what was running will be run again");
+        ::_exit(128 + signal);
+      }
+      if (!quiet_) {
+        say(program_.name,
+            concat("stopping: running jobs have ", duration_text(timeout_), "; once more stops at once"));
+      }
+      first_signal = system_clock().steady_now();
+      stopping = std::jthread([&] {
+        report = node.stop(timeout_);
+        stopped.store(true);
+        signals_.wake();
+      });
+    }
+    stopping.join();
+    return *report;
+  }
+
+ private:
+  void quiet(jobs::Node& node) {
+    const auto quieted = node.quiet();
+    say(program_.name, quieted ? "takes no more jobs" : concat("error: ", quieted.error().message()));
+  }
+
+  SignalWatch& signals_;
+  const WorkProgram& program_;
+  const Duration timeout_;
+  const bool quiet_;
+  std::atomic<bool> output_closed_ = false;
+};
+
+void say_goodbye(const WorkProgram& program, const jobs::NodeStopReport& report) {
+  const jobs::NodeStats& stats = report.stats;
+  say(program.name, concat("stopped: ", stats.finished, " runs finished, ", stats.retried, " to be retried, ",
+                           stats.died, " died, ", report.given_back, " given back"));
+}
+
+ExitCode work(const ParsedLine& line, const WorkProgram& program, SignalWatch& signals) {
+  const auto configuration = configuration_of(line, work_flags(line));
+  if (!configuration) return fail(program, configuration.error());
+  auto registry = make_registry(program, *configuration);
+  if (!registry) return fail(program, registry.error());
+
+  set_stderr_log_level(configuration->log_level);
+  Stopper stopper(signals, line, program, *configuration);
+  const EventForm form = line.has("json")          ? EventForm::json
+                         : program.for_development ? EventForm::lines
+                                                   : EventForm::none;
+  EventPrinter printer(form, [&] { stopper.output_closed(); });
+  Runtime runtime({.logger = &stderr_logger()});
+  auto store = open_store(runtime, *configuration, MissingStore::create);
+  if (!store) return fail(program, store.error());
+
+  jobs::NodeOptions node_options;
+  node_options.events = &printer;
+  for (const QueueSettings& queue : configuration->queues) {
+    node_options.pools.push_back({.name = queue.name, .queues = {queue.name}, .concurrency = queue.concurrency});
+  }
+  const std::size_t classes = registry->classes().size();
+  auto node = jobs::Node::start(runtime, **store, std::move(*registry), std::move(node_options));
+  if (!node) return fail(program, node.error());
+  greet(line, program, *configuration, classes);
+
+  const jobs::NodeStopReport report = stopper.wait_and_stop(**node);
+  if (!line.has("quiet")) say_goodbye(program, report);
+  if (report.stuck > 0) {
+    say(program.name, concat(report.stuck, " jobs did not return and were left behind; they will be run again"));
+    ::_exit(static_cast<int>(ExitCode::done));  // their threads still use what would be destroyed
+  }
+  return ExitCode::done;
+}
+
+}  // namespace
+
+std::span<const OptionSyntax> work_options() noexcept { return options; }
+
+ExitCode run_work(const ParsedLine& line, const WorkProgram& program) {
+  SignalWatch signals({SIGTERM, SIGINT, SIGHUP, SIGUSR1});
+  return work(line, program, signals);
+}
+
+}  // namespace dagverk::worker
