@@ -32,6 +32,7 @@ int main(int argc, char** argv) {
                cpu_model().c_str(), std::thread::hardware_concurrency(), rounds);
   dagverk::bench::BenchReport report(filter, rounds);
   dagverk::bench::runtime_benchmarks(report);
+  dagverk::bench::event_benchmarks(report);
   dagverk::bench::store_sqlite_benchmarks(report);
   dagverk::bench::jobs_benchmarks(report);
   return 0;

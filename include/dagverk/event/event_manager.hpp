@@ -11,6 +11,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -42,7 +43,7 @@ class EventManager {
 
   /// Whether anybody wants events of `kind`: ask before building one. One relaxed load.
   [[nodiscard]] bool wants(unsigned kind) const noexcept {
-    return EventKinds::from_word(wanted().load(std::memory_order_relaxed)).contains(kind);
+    return EventKinds::from_word(wanted_->load(std::memory_order_relaxed)).contains(kind);
   }
   /// As above, by alternative of a variant: `events.wants<JobStarted>()`.
   template <class Alternative>
@@ -86,16 +87,19 @@ class EventManager {
   [[nodiscard]] virtual RuntimeBase& runtime() const noexcept = 0;
 
  protected:
-  EventManager() = default;
+  /// `wanted` is the word of an EventKinds, kept up to date by the manager's process, which shares it.
+  explicit EventManager(std::shared_ptr<const std::atomic<std::uint64_t>> wanted) noexcept
+      : wanted_(std::move(wanted)) {}
 
  private:
-  [[nodiscard]] virtual const std::atomic<std::uint64_t>& wanted() const noexcept = 0;
   virtual Async<Result<void>> do_add(HandlerSpec<E> spec) = 0;
   virtual Async<Result<HandlerStats>> do_remove(std::string name) = 0;
   virtual Async<Result<void>> do_restart(std::string name) = 0;
   virtual Async<Result<std::vector<std::string>>> do_which() = 0;
   virtual Async<Result<EventStats>> do_stats() = 0;
   virtual Async<Result<EventStats>> do_stop(Duration limit) = 0;
+
+  std::shared_ptr<const std::atomic<std::uint64_t>> wanted_;
 };
 
 }  // namespace dagverk

@@ -17,13 +17,17 @@
 
 namespace dagverk {
 
+/// The most messages that a manager's mailbox can count.
+inline constexpr std::size_t ingress_limit = 1'000'000;
+
 struct StagedEventOptions {
   /// Kinds that are produced at all; the others nobody gets, whatever handlers want.
   EventKinds kinds = EventKinds::all();
   /// Events that wait for all handlers with the rule `wait` together. 0: each is dropped for them at once, counted.
   std::size_t wait_events_max = 10'000;
   /// Messages (or events of published batches) under way to the manager; more are turned away, counted as `refused`
-  /// and for each handler as `ingress`. Happens when publishers take every core from it. Bounds memory.
+  /// and for each handler as `ingress`. Happens when publishers take every core from it. Bounds memory; at most
+  /// `ingress_limit`.
   std::size_t ingress_max = 100'000;
 };
 
@@ -46,11 +50,7 @@ class StagedEventManager final : public EventManager<E> {
  public:
   /// Starts the manager; anywhere, also inside a process.
   explicit StagedEventManager(RuntimeBase& runtime, StagedEventOptions options = {})
-      : runtime_(runtime),
-        ingress_max_(options.ingress_max),
-        shared_(std::make_shared<detail::StagedShared>()),
-        hub_(detail::start_unwaited<Hub>(runtime, StartOptions(),
-                                         detail::StagedHubOptions{options.kinds, options.wait_events_max}, shared_)) {}
+      : StagedEventManager(runtime, options, std::make_shared<detail::StagedShared>()) {}
 
   ~StagedEventManager() override {
     if (!RuntimeBase::alive(hub_.pid())) return;
@@ -102,7 +102,13 @@ class StagedEventManager final : public EventManager<E> {
   [[nodiscard]] Pid pid() const noexcept { return hub_.pid(); }
 
  private:
-  [[nodiscard]] const std::atomic<std::uint64_t>& wanted() const noexcept override { return shared_->wanted; }
+  StagedEventManager(RuntimeBase& runtime, StagedEventOptions options, std::shared_ptr<detail::StagedShared> shared)
+      : EventManager<E>(std::shared_ptr<const std::atomic<std::uint64_t>>(shared, &shared->wanted)),
+        runtime_(runtime),
+        ingress_max_(std::min(options.ingress_max, ingress_limit)),
+        shared_(std::move(shared)),
+        hub_(detail::start_unwaited<Hub>(runtime, StartOptions(),
+                                         detail::StagedHubOptions{options.kinds, options.wait_events_max}, shared_)) {}
 
   void publish(Batch<E> part) {
     const std::size_t count = part.size();

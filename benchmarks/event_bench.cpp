@@ -1,0 +1,104 @@
+// How many events a second does a manager take from one publisher and bring to all of its handlers?
+
+#include "bench_report.hpp"
+
+#include "dagverk/base/assert.hpp"
+#include "dagverk/base/concat.hpp"
+#include "dagverk/event/staged_event_manager.hpp"
+#include "dagverk/runtime/gen_server.hpp"
+#include "dagverk/runtime/runtime.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <deque>
+
+namespace dagverk::bench {
+namespace {
+
+using Number = std::uint64_t;
+
+struct Tally {
+  std::atomic<Number> events{0};
+  std::atomic<Number> sum{0};
+};
+
+/// Adds every event into a total that is checked at the end. Its tally has one writer.
+class Adding : public EventHandler<Number> {
+ public:
+  explicit Adding(Tally* tally) : tally_(*tally) {}
+  void handle_event(const Number& event) {
+    tally_.sum.store(tally_.sum.load(std::memory_order_relaxed) + event, std::memory_order_relaxed);
+    tally_.events.store(tally_.events.load(std::memory_order_relaxed) + 1, std::memory_order_release);
+  }
+
+ private:
+  Tally& tally_;
+};
+
+/// Publishes one by one, in bursts, and never more ahead of the slowest handler than nothing is dropped.
+class Publisher : public GenServer<Publisher> {
+ public:
+  struct Go {
+    using Reply = Number;
+    Number count;
+  };
+  struct Burst {};
+
+  Publisher(EventManager<Number>* events, const std::deque<Tally>* tallies) : events_(*events), tallies_(*tallies) {}
+
+  void handle_call(Go go, From<Go> from) {
+    count_ = go.count;
+    from_ = std::move(from);
+    self().cast(Burst{});
+  }
+  void handle_cast(Burst) {
+    Number slowest = sent_;
+    for (const Tally& tally : tallies_) slowest = std::min(slowest, tally.events.load(std::memory_order_acquire));
+    if (slowest == count_) {
+      from_.reply(slowest);
+      return;
+    }
+    if (sent_ - slowest < ahead_max) {
+      for (const Number end = std::min(count_, sent_ + 256); sent_ < end; ++sent_) events_.notify(Number{1});
+    }
+    self().cast(Burst{});
+  }
+
+ private:
+  static constexpr Number ahead_max = 50'000;
+  EventManager<Number>& events_;
+  const std::deque<Tally>& tallies_;
+  Number count_ = 0;
+  Number sent_ = 0;
+  From<Go> from_;
+};
+
+double staged_figure(unsigned handlers) {
+  constexpr Number count = 4'000'000;
+  std::deque<Tally> tallies(handlers);
+  Runtime runtime(RuntimeOptions{.workers = 2});
+  StagedEventManager<Number> events(runtime);
+  HandlerOptions options;
+  options.overflow = KeepNewest{200'000};
+  for (unsigned handler = 0; handler < handlers; ++handler) {
+    DAGVERK_ASSERT(
+        events.add_handler_blocking(event_handler<Adding>(concat("h", handler), options, &tallies[handler])));
+  }
+  const ServerRef<Publisher> publisher =
+      runtime.start<Publisher>(static_cast<EventManager<Number>*>(&events), &tallies).value();
+  const double taken = seconds(
+      [&] { DAGVERK_ASSERT(publisher.call_blocking_within<Publisher::Go>(std::chrono::minutes(5), count) == count); });
+  for (const Tally& tally : tallies) DAGVERK_ASSERT(tally.sum.load() == count);
+  return static_cast<double>(count) / taken;
+}
+
+}  // namespace
+
+void event_benchmarks(BenchReport& report) {
+  for (const unsigned handlers : {1U, 4U, 16U}) {
+    report.run(concat("event.notify.staged.N", handlers), "1/s", [&] { return staged_figure(handlers); });
+  }
+}
+
+}  // namespace dagverk::bench
