@@ -21,7 +21,8 @@ namespace dagverk {
 ///              `handle_event(const E&)`               one event; or
 ///              `handle_batch(std::span<const E>)`     several at once, in order, preferred when both are there;
 ///              `init()`                               before the first event; when it throws, the handler has crashed;
-///              `terminate(const ExitReason&)`         before an orderly end; after a crash only the destructor runs.
+///              `terminate(const ExitReason&)`         the last one, also after an exception; not after `kill`, nor
+///                                                     when init has not returned.
 ///            It is a process of its own: `this_process::…` works, and `this_process::stop()` ends it (state
 ///            `stopped`). An exception crashes this handler alone: it is made anew and started again under its restart
 ///            policy. `static constexpr bool blocking = true;` gives it a thread of its own: for code that blocks.
