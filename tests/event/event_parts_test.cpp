@@ -1,6 +1,6 @@
 // The parts of event managers that need no process.
 
-#include "dagverk/event/detail/event_buffer.hpp"
+#include "dagverk/event/detail/backlog.hpp"
 #include "dagverk/event/detail/handler_progress.hpp"
 #include "dagverk/event/event_kinds.hpp"
 #include "dagverk/event/event_stats.hpp"
@@ -108,9 +108,9 @@ std::vector<int> all_of(const std::vector<detail::TimedBatch<int>>& batches) {
   return events;
 }
 
-TEST(EventBuffer, takes_drops_and_puts_back_across_batches) {
+TEST(Backlog, takes_drops_and_puts_back_across_batches) {
   const SteadyTime start{};
-  detail::EventBuffer<int> buffer;
+  detail::Backlog<int> buffer;
   buffer.push(make_batch({1, 2, 3}), start);
   buffer.push(Batch<int>(), start);
   buffer.push(make_batch({4, 5, 6, 7}), start + 1s);

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "dagverk/base/assert.hpp"
-#include "dagverk/event/detail/event_buffer.hpp"
+#include "dagverk/event/detail/backlog.hpp"
 #include "dagverk/event/detail/handler_progress.hpp"
 #include "dagverk/event/event_handler.hpp"
 #include "dagverk/event/event_stats.hpp"
@@ -25,7 +25,7 @@ namespace dagverk::detail {
 /// The line that the handlers with the rule `wait` share. Positions count the events that it accepted, from 0.
 template <class E>
 struct WaitLine {
-  EventBuffer<E> events;
+  Backlog<E> events;
   std::uint64_t first = 0;  ///< position of the oldest event that waits
 
   [[nodiscard]] std::uint64_t end() const noexcept { return first + events.size(); }
@@ -61,7 +61,7 @@ class StagedMember {
   std::uint64_t joined_at = 0;  ///< the position in the wait line from which on events are its own
   TimerRef timer;
 
-  EventBuffer<E> waiting;
+  Backlog<E> waiting;
   std::vector<TimedBatch<E>> in_hand;
   std::size_t in_hand_count = 0;
 
@@ -141,7 +141,7 @@ class StagedMember {
       return;
     }
     // What the failing callback looked at is dropped; what lies before and behind it waits again.
-    EventBuffer<E> again;
+    Backlog<E> again;
     again.push_front(std::move(rest));
     std::vector<TimedBatch<E>> before = again.take(view.failing_offset);
     const std::size_t lost = std::min(view.failing_count, again.size());

@@ -42,7 +42,7 @@ void drop_events(std::vector<TimedBatch<E>>& batches, std::size_t count) {
 /// Bounds:  none of its own; the manager keeps it within its owner's overflow rule. Of a batch, whose size is bounded,
 ///          a part may be kept.
 template <class E>
-class EventBuffer {
+class Backlog {
  public:
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
   [[nodiscard]] bool empty() const noexcept { return size_ == 0; }
