@@ -76,7 +76,7 @@ template <class Handler, class... Args>
                                                                  Args&&... args) {
   using E = typename Handler::Event;
   static_assert(std::is_base_of_v<EventHandler<E>, Handler>, "handlers derive from EventHandler<their event>");
-  static_assert(detail::handles_events<Handler, E> || detail::handles_batches<Handler, E>,
+  static_assert(detail::HandlesEvents<Handler, E> || detail::HandlesBatches<Handler, E>,
                 "this handler has neither handle_event(const E&) nor handle_batch(std::span<const E>), or not public");
   if constexpr (requires { requires Handler::blocking; }) options.blocking = true;
   HandlerSpec<E> spec;

@@ -21,9 +21,9 @@
 namespace dagverk::detail {
 
 template <class Handler, class E>
-concept handles_events = requires(Handler& handler, const E& event) { handler.handle_event(event); };
+concept HandlesEvents = requires(Handler& handler, const E& event) { handler.handle_event(event); };
 template <class Handler, class E>
-concept handles_batches = requires(Handler& handler, std::span<const E> events) { handler.handle_batch(events); };
+concept HandlesBatches = requires(Handler& handler, std::span<const E> events) { handler.handle_batch(events); };
 
 /// The events in a handler's hands, and how far it is with them.
 ///
@@ -175,7 +175,7 @@ class HandlerBodyOf final : public HandlerBody<E> {
           continue;
         }
       }
-      if constexpr (handles_batches<Handler, E>) {
+      if constexpr (HandlesBatches<Handler, E>) {
         std::size_t count = rest.size();
         bool next_rejected = false;
         if (work.filters()) {

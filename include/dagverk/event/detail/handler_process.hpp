@@ -28,12 +28,12 @@ template <class Server, class... Args>
 /// The process of one handler. Asks its manager for events whenever it has none: demand, one hand-out at a time.
 ///
 /// Semantics: knows no manager, only how to ask; so one class serves them all. `Next` comes only after it has asked.
-/// Threads:   a GenServer; with a thread of its own when `own_thread`.
+/// Threads:   a GenServer; with a thread of its own when `OwnThread`.
 /// Lifetime:  `spec` and `progress` are shared with the manager, which may have given it up and gone on.
-template <class E, bool own_thread>
-class HandlerProcess : public GenServer<HandlerProcess<E, own_thread>> {
+template <class E, bool OwnThread>
+class HandlerProcess : public GenServer<HandlerProcess<E, OwnThread>> {
  public:
-  static constexpr bool blocking = own_thread;
+  static constexpr bool blocking = OwnThread;
 
   struct Begin {};
   struct Next {

@@ -122,14 +122,14 @@ class StagedHub : public GenServer<StagedHub<E>> {
       this->self().cast(Flush{});  // comes after everything that is queued now
     }
   }
-  void handle_cast(PublishBatch batch) {
+  void handle_cast(const PublishBatch& batch) {
     shared_->under_way.fetch_sub(batch.events.size(), std::memory_order_relaxed);
     if (members_.empty() || stopping_) {
       shared_->discarded.fetch_add(batch.events.size(), std::memory_order_relaxed);
       return;
     }
     flush();
-    spread(std::move(batch.events));
+    spread(batch.events);
   }
   void handle_cast(Flush /*flush*/) {
     flush_is_coming_ = false;
@@ -172,7 +172,7 @@ class StagedHub : public GenServer<StagedHub<E>> {
     publish_wanted();
   }
 
-  void handle_call(Remove remove, From<Remove> from) {
+  void handle_call(const Remove& remove, From<Remove> from) {
     flush();
     Member* leaver = find(remove.name);
     if (leaver == nullptr || leaver->member.state == HandlerState::stopping) {
@@ -186,7 +186,7 @@ class StagedHub : public GenServer<StagedHub<E>> {
     end_if_empty();
   }
 
-  Result<void> handle_call(Restart restart) {
+  Result<void> handle_call(const Restart& restart) {
     flush();
     Member* found = find(restart.name);
     if (found == nullptr || found->member.state == HandlerState::stopping) {
@@ -206,6 +206,7 @@ class StagedHub : public GenServer<StagedHub<E>> {
 
   std::vector<std::string> handle_call(Which /*which*/) {
     std::vector<std::string> names;
+    names.reserve(members_.size());
     for (const auto& entry : members_) names.push_back(entry->member.name());
     return names;
   }
@@ -229,7 +230,7 @@ class StagedHub : public GenServer<StagedHub<E>> {
   }
 
   // --- what happens to them ------------------------------------------------------------------------------------------
-  void handle_info(Exit exit) {
+  void handle_info(const Exit& exit) {
     Member* ended = find(exit.from);
     if (ended == nullptr) return;  // it was given up before
     flush();
@@ -311,7 +312,7 @@ class StagedHub : public GenServer<StagedHub<E>> {
     spread(builder.build());
   }
 
-  void spread(Batch<E> batch) {
+  void spread(const Batch<E>& batch) {
     const std::size_t count = batch.size();
     if (count == 0) return;
     const SteadyTime now = this->runtime().clock().steady_now();
@@ -362,9 +363,9 @@ class StagedHub : public GenServer<StagedHub<E>> {
       hand_to<false>(member);
     }
   }
-  template <bool own_thread>
+  template <bool OwnThread>
   static void hand_to(StagedMember<E>& member) {
-    using Process = HandlerProcess<E, own_thread>;
+    using Process = HandlerProcess<E, OwnThread>;
     ServerRef<Process>(member.pid).cast(typename Process::Next{member.next_hand()});
   }
 
@@ -405,9 +406,9 @@ class StagedHub : public GenServer<StagedHub<E>> {
       start_process_as<false>(member);
     }
   }
-  template <bool own_thread>
+  template <bool OwnThread>
   void start_process_as(StagedMember<E>& member) {
-    using Process = HandlerProcess<E, own_thread>;
+    using Process = HandlerProcess<E, OwnThread>;
     StartOptions options;
     options.parent = this_process::pid();
     std::function<void()> ask = [hub = this->self(), id = member.id, number = member.start_number] {
@@ -578,6 +579,7 @@ class StagedHub : public GenServer<StagedHub<E>> {
   /// For loops that may remove some on the way.
   [[nodiscard]] std::vector<Member*> entries() const {
     std::vector<Member*> all;
+    all.reserve(members_.size());
     for (const auto& entry : members_) all.push_back(entry.get());
     return all;
   }
