@@ -1,0 +1,293 @@
+#include "dagverk/worker/configuration.hpp"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <string_view>
+#include <sys/stat.h>
+#include <vector>
+
+namespace dagverk::worker {
+namespace {
+
+using namespace std::chrono_literals;
+
+class ConfigurationTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string name = (std::filesystem::temp_directory_path() / "dagverk-configuration-XXXXXX").string();
+    ASSERT_NE(::mkdtemp(name.data()), nullptr);
+    folder_ = name;
+    sources_.working_directory = name;
+    sources_.environment = {{"HOME", "/anna"}};
+  }
+  void TearDown() override { std::filesystem::remove_all(folder_); }
+
+  void write(std::string_view text, const std::string& name = "dagverk.toml") const {
+    std::ofstream(folder_ / name) << text;
+    ::chmod((folder_ / name).c_str(), 0644);
+  }
+  [[nodiscard]] Configuration load() const {
+    auto configuration = load_configuration(sources_);
+    EXPECT_TRUE(configuration) << configuration.error().message();
+    return configuration ? *configuration : Configuration();
+  }
+  [[nodiscard]] Error fault() const {
+    auto configuration = load_configuration(sources_);
+    return configuration ? Error(ErrorCode::internal, "it was accepted") : configuration.error();
+  }
+  [[nodiscard]] std::string mistake() const { return std::string(fault().message()); }
+  [[nodiscard]] std::string below(std::string_view name) const { return (folder_ / name).string(); }
+
+  std::filesystem::path folder_;
+  ConfigurationSources sources_;
+};
+
+TEST_F(ConfigurationTest, without_anything_there_are_defaults) {
+  const Configuration configuration = load();
+  EXPECT_EQ(configuration.store_path, "/anna/.local/state/dagverk/dagverk.db");
+  EXPECT_TRUE(configuration.store_is_default);
+  EXPECT_EQ(configuration.file, "");
+  ASSERT_EQ(configuration.queues.size(), 1U);
+  EXPECT_EQ(configuration.queues[0].name, "default");
+  EXPECT_EQ(configuration.queues[0].concurrency, 10U);
+  EXPECT_EQ(configuration.stop_timeout, 25s);
+  EXPECT_TRUE(configuration.journal);
+  EXPECT_TRUE(configuration.origins.empty());
+}
+
+TEST_F(ConfigurationTest, the_smallest_file_is_read_as_it_stands_in_the_design) {
+  write(R"(store = "sqlite:dagverk.db"        # or redis://127.0.0.1:6379/0
+
+[queues]                           # a pool per queue, with its concurrency
+default = 10
+
+[jobs.Checksum]                    # a command job: the args array arrives as JSON on standard input;
+run = ["sha256sum", "{0}"]         # {0}, {1}, … put one argument into argv, never through a shell
+timeout = "30s"
+)");
+  const Configuration configuration = load();
+  EXPECT_EQ(configuration.store_path, below("dagverk.db"));
+  EXPECT_FALSE(configuration.store_is_default);
+  EXPECT_EQ(configuration.origins.at("store").place, "dagverk.toml:1");
+  ASSERT_EQ(configuration.jobs.size(), 1U);
+  const JobSettings& job = configuration.jobs[0];
+  EXPECT_EQ(job.name, "Checksum");
+  EXPECT_EQ(job.place, "dagverk.toml:6");
+  EXPECT_EQ(job.command.run, (std::vector<std::string>{"sha256sum", "{0}"}));
+  EXPECT_EQ(job.options.timeout, 30s);
+  EXPECT_EQ(job.options.queue, "default");
+  EXPECT_EQ(job.options.retry.max_retries, 25U);
+
+  jobs::JobRegistry registry;
+  define_commands(configuration, registry);
+  ASSERT_TRUE(registry.check());
+  EXPECT_NE(registry.find("Checksum"), nullptr);
+}
+
+TEST_F(ConfigurationTest, every_key_of_a_job_is_read) {
+  write(R"([jobs."Mail::Send"]
+run = ["./send.sh", "--", "{0}"]
+timeout = "1h30m"
+queue = "mail"
+retries = 3
+delays = ["1s", "250ms"]
+dead = false
+cwd = "work"
+env = ["PATH"]
+env_set = { TOKEN = "hush", B = "2" }
+kill_grace = "2s"
+journal = false
+)");
+  const Configuration configuration = load();
+  const JobSettings* job = configuration.find_job("Mail::Send");
+  ASSERT_NE(job, nullptr);
+  EXPECT_EQ(job->command.run[0], below("./send.sh"));
+  EXPECT_EQ(job->options.timeout, 90min);
+  EXPECT_EQ(job->options.queue, "mail");
+  EXPECT_EQ(job->options.retry.max_retries, 3U);
+  EXPECT_EQ(job->options.retry.delays, (std::vector<Duration>{1s, 250ms}));
+  EXPECT_FALSE(job->options.retry.dead);
+  EXPECT_FALSE(job->options.journaled);
+  EXPECT_EQ(job->command.working_directory, below("work"));
+  EXPECT_EQ(job->command.environment_inherit, std::vector<std::string>{"PATH"});
+  EXPECT_EQ(job->command.environment_set,
+            (std::vector<std::pair<std::string, std::string>>{{"TOKEN", "hush"}, {"B", "2"}}));
+  EXPECT_EQ(job->command.kill_grace, 2s);
+  // Without [queues] a worker serves default and the queues of its jobs.
+  ASSERT_EQ(configuration.queues.size(), 2U);
+  EXPECT_EQ(configuration.queues[1].name, "mail");
+}
+
+TEST_F(ConfigurationTest, flags_win_over_the_environment_over_the_file) {
+  write("concurrency = 1\nstop_timeout = \"1s\"\nlog_level = \"error\"\n[journal]\nrows = 5000\nage = \"2d\"\n");
+  sources_.environment["DAGVERK_STOP_TIMEOUT"] = "2s";
+  sources_.environment["DAGVERK_CONCURRENCY"] = "2";
+  sources_.environment["DAGVERK_JOURNAL_ENABLED"] = "false";
+  sources_.flags = {{"concurrency", "3", "--concurrency"}};
+  const Configuration configuration = load();
+  EXPECT_EQ(configuration.concurrency, 3U);
+  EXPECT_EQ(configuration.stop_timeout, 2s);
+  EXPECT_EQ(configuration.log_level, LogLevel::error);
+  EXPECT_FALSE(configuration.journal);
+  EXPECT_EQ(configuration.journal_rows, 5000U);
+  EXPECT_EQ(configuration.journal_age, 48h);
+  EXPECT_EQ(configuration.origins.at("concurrency").kind, Origin::flag);
+  EXPECT_EQ(configuration.origins.at("stop_timeout").place, "DAGVERK_STOP_TIMEOUT");
+  EXPECT_EQ(configuration.origins.at("log_level").place, "dagverk.toml:3");
+}
+
+TEST_F(ConfigurationTest, queues_come_from_flags_the_environment_or_the_file) {
+  write("concurrency = 7\n[queues]\nmail = 5\ndefault = 2\n");
+  const auto queues = [&] {
+    std::string text;
+    for (const QueueSettings& queue : load().queues) text += queue.name + ":" + std::to_string(queue.concurrency) + " ";
+    return text;
+  };
+  EXPECT_EQ(queues(), "mail:5 default:2 ");
+  sources_.environment["DAGVERK_QUEUES"] = "low,a:b:3";
+  EXPECT_EQ(queues(), "low:7 a:b:3 ");
+  sources_.flags = {{"queue", "mail", "--queue"}, {"queue", "default:9", "--queue"}};
+  EXPECT_EQ(queues(), "mail:5 default:9 ");  // the file's number holds for a queue that the flag only names
+  sources_.flags.push_back({"concurrency", "4", "--concurrency"});
+  EXPECT_EQ(queues(), "mail:4 default:9 ");  // but a flag is stronger than the file
+}
+
+TEST_F(ConfigurationTest, the_store_comes_from_the_strongest_source) {
+  sources_.environment["XDG_STATE_HOME"] = "/state";
+  EXPECT_EQ(load().store_path, "/state/dagverk/dagverk.db");
+  sources_.environment["XDG_STATE_HOME"] = "relative";
+  EXPECT_EQ(load().store_path, "/anna/.local/state/dagverk/dagverk.db");
+  std::filesystem::create_directory(folder_ / "etc");
+  write("store = \"sqlite:jobs.db\"", "etc/a.toml");
+  sources_.file = "etc/a.toml";
+  EXPECT_EQ(load().store_path, below("etc/jobs.db"));  // counts from the file's folder
+  sources_.environment["DAGVERK_STORE"] = "sqlite:/var/e.db";
+  EXPECT_EQ(load().store_path, "/var/e.db");
+  sources_.flags = {{"store", "sqlite:f.db", "--store"}};
+  EXPECT_EQ(load().store_path, below("f.db"));
+  sources_.flags = {{"store", "sqlite:", "--store"}};
+  EXPECT_TRUE(load().store_is_default);
+}
+
+TEST_F(ConfigurationTest, a_redis_url_is_answered_without_its_password) {
+  sources_.environment["REDIS_URL"] = "redis://anna:hush@10.0.0.1:6379/0?password=hush";
+  EXPECT_EQ(
+      mistake(),
+      R"(REDIS_URL: got "redis://***@10.0.0.1:6379/0?***"; this build has no Redis store yet; allowed: sqlite:FILE)");
+  EXPECT_EQ(fault().code(), ErrorCode::configuration);
+  write("store = \"sqlite:a.db\"");  // said on purpose, so it wins
+  EXPECT_EQ(load().store_path, below("a.db"));
+}
+
+TEST_F(ConfigurationTest, wrong_flags_are_wrong_use_of_the_command_line) {
+  sources_.flags = {{"store", "jobs.db", "--store"}};
+  EXPECT_EQ(mistake(), R"(--store: got "jobs.db"; allowed: sqlite:FILE; did you mean sqlite:jobs.db?)");
+  EXPECT_EQ(fault().code(), ErrorCode::invalid_argument);
+  sources_.flags = {{"queue", "mail:0", "--queue"}};
+  EXPECT_EQ(mistake(), R"(--queue: got "mail:0"; allowed: NAME or NAME:CONCURRENCY, with 1 to 1024)");
+  sources_.flags = {{"concurrency", "10x", "--concurrency"}};
+  EXPECT_EQ(mistake(), R"(--concurrency: got "10x"; allowed: a whole number from 1 to 1024)");
+  sources_.environment["DAGVERK_CONCURRENCY"] = "none";
+  EXPECT_EQ(fault().code(), ErrorCode::configuration);  // not only the flag is wrong
+}
+
+TEST_F(ConfigurationTest, each_mistake_names_its_place_key_value_and_what_is_allowed) {
+  const std::pair<std::string_view, std::string_view> rows[] = {
+      {"store = 5", "dagverk.toml:1: store: got 5; allowed: sqlite:FILE"},
+      {"stroe = \"x\"", "dagverk.toml:1: stroe: no such key; did you mean store?"},
+      {"\nconcurrency = \"5\"", R"(dagverk.toml:2: concurrency: got "5"; allowed: a whole number from 1 to 1024)"},
+      {"concurrency = 1025", "dagverk.toml:1: concurrency: got 1025; allowed: a whole number from 1 to 1024"},
+      {"stop_timeout = 25",
+       R"(dagverk.toml:1: stop_timeout: got 25; allowed: a duration from "0s" to "1d", such as "25s")"},
+      {"log_level = \"loud\"",
+       R"(dagverk.toml:1: log_level: got "loud"; allowed: "debug", "info", "warning" or "error")"},
+      {"queues = 3", "dagverk.toml:1: queues: got 3; allowed: lines such as default = 10"},
+      {"[queues]\ndefault = 0",
+       "dagverk.toml:2: queues.default: got 0; allowed: its concurrency, a whole number from 1 to 1024"},
+      {"[queues]\ndefault = 1.5",
+       "dagverk.toml:2: queues.default: got 1.5; allowed: its concurrency, a whole number from 1 to 1024"},
+      {"[journal]\nenabled = 1", "dagverk.toml:2: journal.enabled: got 1; allowed: true or false"},
+      {"[journal]\nrow = 1", "dagverk.toml:2: journal.row: no such key; did you mean rows?"},
+      {"[dead]\nage = \"1s\"",
+       R"(dagverk.toml:2: dead.age: got "1s"; allowed: a duration from "1m" to "3650d", such as "180d")"},
+      {"[jobs.A]\ntimeout = \"5s\"",
+       R"(dagverk.toml:1: jobs.A: has no run; it says what to execute: a list of texts, the executable first, such as ["sha256sum", "--", "{0}"])"},
+      {"[jobs.A]\nrun = \"sh -c x\"",
+       R"(dagverk.toml:2: jobs.A.run: got "sh -c x"; allowed: a list of texts, the executable first, such as ["sha256sum", "--", "{0}"])"},
+      {"[jobs.A]\nrun = [\"x\"]\ntimeuot = \"5s\"",
+       "dagverk.toml:3: jobs.A.timeuot: no such key; did you mean timeout?"},
+      {"[jobs.A]\nrun = [\"x\"]\ntimeout = \"30\"",
+       R"(dagverk.toml:3: jobs.A.timeout: got "30"; allowed: a duration from "1ms" to "366d", such as "30s", "5m", "1h30m")"},
+      {"[jobs.A]\nrun = [\"x\"]\nretries = -1",
+       "dagverk.toml:3: jobs.A.retries: got -1; allowed: a whole number from 0 (never again) to 10000"},
+      {"[jobs.A]\nrun = [\"x\"]\ndelays = [\"1s\", \"x\"]",
+       R"(dagverk.toml:3: jobs.A.delays: got "x"; allowed: a list of durations of at most "366d", such as ["1s", "10s", "5m"])"},
+      {"[jobs.A]\nrun = [\"x\"]\nenv_set = { TOKEN = 5 }",
+       R"(dagverk.toml:3: jobs.A.env_set.TOKEN: allowed: NAME = "text" for each variable)"},
+      {"[jobs.A]\nrun = [\"{0}\"]",
+       R"(dagverk.toml:1: jobs.A: job class "A": run must begin with an executable's name, not with an argument: "{0}")"},
+      {"[jobs.Mail.Send]\nrun = [\"x\"]",
+       R"(dagverk.toml:1: jobs.Mail.Send: a class name with dots needs quotes: [jobs."Mail.Send"])"},
+      {"store = \"redis://u:hush@h/0\"",
+       R"(dagverk.toml:1: store: got "redis://***@h/0"; this build has no Redis store yet; allowed: sqlite:FILE)"},
+      {"store = \"sqlite::memory:\"",
+       R"(dagverk.toml:1: store: got "sqlite::memory:"; allowed: sqlite:FILE, where FILE is the path of a file)"},
+  };
+  for (const auto& [text, expected] : rows) {
+    write(text);
+    EXPECT_EQ(mistake(), expected) << text;
+    EXPECT_EQ(fault().code(), ErrorCode::configuration) << text;
+  }
+}
+
+TEST_F(ConfigurationTest, all_mistakes_are_told_at_once_but_not_more_than_twenty) {
+  write("a = 1\nb = 2\n");
+  EXPECT_EQ(mistake().substr(0, 36), "dagverk.toml:1: a: no such key; allo");
+  EXPECT_NE(mistake().find("\ndagverk.toml:2: b: no such key"), std::string::npos);
+  std::string many = "[queues]\n";
+  for (int queue = 0; queue < 30; ++queue) many += "q" + std::to_string(queue) + " = 0\n";
+  write(many);
+  EXPECT_TRUE(mistake().ends_with("\nand 10 more"));
+}
+
+TEST_F(ConfigurationTest, a_file_that_cannot_be_read_is_named) {
+  sources_.file = "none.toml";
+  EXPECT_EQ(mistake(), "none.toml: cannot be read: No such file or directory");
+  sources_.file = ".";
+  EXPECT_EQ(mistake(), ".: is not a regular file");
+  sources_.file.reset();
+  write("a = [");
+  EXPECT_TRUE(mistake().starts_with("dagverk.toml:1:")) << mistake();
+  EXPECT_NE(mistake().find("is not TOML"), std::string::npos);
+  write(std::string(configuration_size_limit + 1, '#'));
+  EXPECT_EQ(mistake(), "dagverk.toml: is larger than 1 MiB");
+}
+
+TEST_F(ConfigurationTest, a_file_that_others_may_write_is_refused) {
+  write("");
+  for (const mode_t mode : {0664U, 0646U}) {
+    ::chmod(below("dagverk.toml").c_str(), mode);
+    EXPECT_EQ(mistake(),
+              "dagverk.toml: others than its owner may write it, and it decides what is executed; type: chmod go-w "
+              "dagverk.toml");
+  }
+}
+
+TEST_F(ConfigurationTest, oddities_are_warnings) {
+  write("[queues]\ndefault = 1\n[jobs.A]\nrun = [\"x\"]\nqueue = \"slow\"\n");
+  sources_.environment["DAGVERK_STOER"] = "x";
+  sources_.environment["DAGVERK_JID"] = "a job's own child";
+  const Configuration configuration = load();
+  EXPECT_EQ(configuration.warnings,
+            (std::vector<std::string>{"DAGVERK_STOER: no such setting; did you mean DAGVERK_STORE?",
+                                      "dagverk.toml:3: jobs.A: its queue \"slow\" is not in [queues]; a worker with "
+                                      "this file will not run it"}));
+}
+
+}  // namespace
+}  // namespace dagverk::worker
