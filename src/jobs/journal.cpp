@@ -85,7 +85,8 @@ Event event_of(const JournalRow& row) {
     case JournalKind::enqueued: return JobEnqueued{std::move(job), row.at};
     case JournalKind::scheduled: return JobScheduled{std::move(job), row.at, detail.time("due_at", row.at)};
     case JournalKind::started: return JobStarted{std::move(job), row.at};
-    case JournalKind::finished: return JobFinished{std::move(job), detail.time("started_at", row.at), row.at};
+    case JournalKind::finished:
+      return JobFinished{std::move(job), detail.time("started_at", row.at), row.at, detail.text("result")};
     case JournalKind::retried:
     case JournalKind::snoozed: return JobRetried{std::move(job), row.at, detail.time("due_at", row.at)};
     case JournalKind::died:

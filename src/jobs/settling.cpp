@@ -144,7 +144,7 @@ void report(const Settling& settling, ItemOutcome outcome, std::string_view node
   switch (settling.settlement.action) {
     case Settlement::Action::finish:
       if (events.wants(event_kind<JobFinished>)) {
-        notify(events, JobFinished{identity(), job.started_at, settling.ended_at});
+        notify(events, JobFinished{identity(), job.started_at, settling.ended_at, settling.outcome.result});
       }
       return;
     case Settlement::Action::retry:
