@@ -61,7 +61,11 @@ Result<std::unique_ptr<jobs::JobStore>> open_store(RuntimeBase& runtime, const C
   options.dead_count_limit = configuration.dead_jobs;
   options.dead_age_limit = configuration.dead_age;
   auto store = stores::SqliteStore::open(runtime, std::move(options));
-  if (!store) return store.error();
+  if (!store) {
+    // The folder is there: what is missing is the right or the means to make the file.
+    const Error& error = store.error();
+    return error.code() == ErrorCode::not_found ? Error(ErrorCode::io, std::string(error.message())) : error;
+  }
   return std::unique_ptr<jobs::JobStore>(std::move(*store));
 }
 
