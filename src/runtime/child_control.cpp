@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstddef>
 #include <exception>
 #include <optional>
 #include <utility>
@@ -111,6 +112,7 @@ namespace {
 /// A child that was signalled, and when that has to have had its effect.
 struct Ending {
   ChildToStop child;
+  std::size_t order = 0;  // as they were given
   SteadyTime deadline = SteadyTime::max();
   bool killed = false;
 };
@@ -168,7 +170,7 @@ Async<void> stop_children(std::vector<ChildToStop> children, Duration kill_timeo
   endings.reserve(children.size());
   const SteadyTime begin = clock.steady_now();
   for (ChildToStop& child : children) {
-    Ending& ending = endings.emplace_back(Ending{std::move(child)});
+    Ending& ending = endings.emplace_back(Ending{std::move(child), endings.size()});
     const Shutdown shutdown = ending.child.shutdown;
     if (shutdown.kills_at_once()) {
       kill(ending);
@@ -181,8 +183,9 @@ Async<void> stop_children(std::vector<ChildToStop> children, Duration kill_timeo
     if (shutdown.limit() == Duration::zero()) kill(ending);
   }
   // The nearest deadline first: while one is waited for, the others end, too.
-  std::stable_sort(endings.begin(), endings.end(),
-                   [](const Ending& a, const Ending& b) { return a.deadline < b.deadline; });
+  std::ranges::sort(endings, [](const Ending& a, const Ending& b) {
+    return a.deadline != b.deadline ? a.deadline < b.deadline : a.order < b.order;
+  });
   std::vector<Ending> late;
   for (Ending& ending : endings) {
     if (ending.killed) {

@@ -424,6 +424,7 @@ struct ProcessLife {
   static bool begin_terminate(ProcessCore& core) {
     if (core.terminating || core.behaviour == nullptr || core.extra == nullptr || !core.extra->run_terminate)
       return false;
+    core.terminating = true;  // should it throw, it is not begun again
     core.terminating = core.behaviour->begin_terminate(core, core.extra->stop_reason);
     return core.terminating;
   }
@@ -685,6 +686,7 @@ Pid RuntimeBase::new_process(bool blocking) {
 
 void RuntimeBase::abandon_process(Pid pid) noexcept {
   detail::ProcessCore& core = *pid.core();
+  core.host.store(nullptr, std::memory_order_relaxed);
   core.generation.store(pid.generation() + 1, std::memory_order_release);
   processes_->give(core);
 }

@@ -18,7 +18,9 @@ struct Supervisor::Child {
   std::uint64_t attempt = 0;  // grows whenever a pending retry is void
   ChildState state = ChildState::stopped;
   Pid pid;
+  bool retries = false;   // restarting: its own retry is pending; else it waits for that of a sibling
   bool admitted = false;  // the restart that is pending has been counted
+  bool inherits = false;  // its retry is that of a sibling which will not be started
   TimerRef retry_timer;
   RestartHistory history;
   std::uint64_t restarts = 0;
@@ -125,7 +127,7 @@ Async<void> Supervisor::handle_info(Exit exit) {
     co_await stop_group(std::move(group), serial);
     co_return;
   }
-  co_await restart_group(serial);
+  co_await restart_group(serial, true);
 }
 
 /// Counts a restart; when it is one too many, gives up the child or itself.
@@ -170,20 +172,24 @@ std::vector<std::uint64_t> Supervisor::restarted_with(const Child& child) const 
   return serials;
 }
 
-/// Stops those of `serials` that run, the last started first. Temporary ones are forgotten.
+/// Stops those of `serials` that run, the last started first. They wait for the restart of `except`; temporary ones are
+/// forgotten.
 Async<void> Supervisor::stop_group(std::vector<std::uint64_t> serials, std::uint64_t except) {
   for (auto serial = serials.rbegin(); serial != serials.rend(); ++serial) {
     if (*serial == except) continue;
     Child* child = find_serial(*serial);
     if (child == nullptr) continue;
+    const bool waits = child->state == ChildState::running || child->state == ChildState::restarting;
     cancel_retry(*child);
     if (child->state == ChildState::running) co_await stop_one(*child);
+    if (waits) child->state = ChildState::restarting;
     if (child->spec.restart == Restart::temporary) forget(*child);
   }
 }
 
-/// Starts a child again, and with it whom the strategy says. The first that does not start is tried again later.
-Async<void> Supervisor::restart_group(std::uint64_t serial) {
+/// Starts a child again, and with it whom the strategy says: all of them (`whole`), as OTP does, or those that wait for
+/// it. The first that does not start is tried again later.
+Async<void> Supervisor::restart_group(std::uint64_t serial, bool whole) {
   Child* first = find_serial(serial);
   DAGVERK_ASSERT(first != nullptr);
   std::vector<std::uint64_t> group = restarted_with(*first);
@@ -191,11 +197,13 @@ Async<void> Supervisor::restart_group(std::uint64_t serial) {
   for (const std::uint64_t member : group) {
     Child* child = find_serial(member);
     if (child == nullptr) continue;  // temporary
+    if (!whole && child->state != ChildState::restarting) continue;
     ++child->restarts;
     Result<void> started = co_await start_one(*child);
     if (started) continue;
     runtime().logger().warning("child.start_failed", {{"child", child->spec.id}, {"error", started.error().message()}});
     child->admitted = false;
+    child->inherits = !whole;
     retry_later(*child);
     co_return;
   }
@@ -203,6 +211,7 @@ Async<void> Supervisor::restart_group(std::uint64_t serial) {
 
 void Supervisor::retry_later(Child& child) {
   child.state = ChildState::restarting;
+  child.retries = true;
   const Retry retry{child.serial, ++child.attempt};
   const Duration delay = child.history.next_delay(child.spec.backoff, runtime().clock().steady_now());
   if (delay > Duration::zero()) {
@@ -215,16 +224,38 @@ void Supervisor::retry_later(Child& child) {
 void Supervisor::cancel_retry(Child& child) {
   if (child.state != ChildState::restarting) return;
   child.state = ChildState::stopped;
+  child.retries = false;
+  child.inherits = false;
   ++child.attempt;
   this_process::cancel_timer(std::exchange(child.retry_timer, TimerRef()));
+}
+
+/// A child that others waited for will not be started: the first of them is, and with it the others.
+void Supervisor::hand_over() {
+  Child* first = nullptr;
+  for (const std::unique_ptr<Child>& child : children_) {
+    if (child->state != ChildState::restarting) continue;
+    if (child->retries) return;
+    if (first == nullptr) first = child.get();
+  }
+  if (first == nullptr) return;
+  first->retries = true;
+  first->admitted = true;
+  first->inherits = true;
+  self().info(Retry{first->serial, ++first->attempt});
 }
 
 Async<void> Supervisor::handle_info(Retry retry) {
   Child* child = find_serial(retry.serial);
   if (child == nullptr || child->state != ChildState::restarting || child->attempt != retry.attempt) co_return;
   child->retry_timer = TimerRef();
-  if (!std::exchange(child->admitted, false) && !admit(*child)) co_return;
-  co_await restart_group(retry.serial);
+  child->retries = false;
+  if (!std::exchange(child->admitted, false) && !admit(*child)) {
+    hand_over();
+    co_return;
+  }
+  const bool whole = !std::exchange(child->inherits, false);
+  co_await restart_group(retry.serial, whole);
 }
 
 // ---- requests
@@ -259,6 +290,7 @@ Async<Result<void>> Supervisor::handle_call(TerminateChild terminate_child) {
   cancel_retry(*child);
   if (child->state == ChildState::running) co_await stop_one(*child);
   if (child->spec.restart == Restart::temporary) forget(*child);
+  hand_over();
   co_return Result<void>();
 }
 

@@ -275,6 +275,31 @@ TEST(Process, a_terminate_that_is_a_coroutine_runs_after_an_exception_too) {
   EXPECT_EQ(runtime.exit_reason(later), ExitReason::error("std::runtime_error", "boom"));
 }
 
+/// Its terminate throws, at once or after a wait.
+class Clumsy : public GenServer<Clumsy> {
+ public:
+  struct Throw {};
+  explicit Clumsy(Duration wait) : wait_(wait) {}
+  static void handle_cast(Throw /*message*/) { throw std::runtime_error("first"); }
+  Async<void> terminate(const ExitReason& /*reason*/) const {
+    co_await this_process::sleep(wait_);
+    throw std::runtime_error("second");
+  }
+
+ private:
+  Duration wait_;
+};
+
+TEST(Process, a_terminate_that_throws_runs_once_and_gives_the_reason) {
+  for (const Duration wait : {Duration(0s), Duration(1s)}) {
+    DeterministicRuntime runtime;
+    ServerRef<Clumsy> clumsy = runtime.start<Clumsy>(wait).value();
+    clumsy.cast(Clumsy::Throw{});
+    runtime.advance(1s);
+    EXPECT_EQ(runtime.exit_reason(clumsy), ExitReason::error("std::runtime_error", "second"));
+  }
+}
+
 TEST(Process, a_handler_of_a_down_message_that_throws_leaves_nothing_behind) {
   DeterministicRuntime runtime;  // the leak checker is this test's judge
   std::vector<std::string> log;

@@ -1,13 +1,19 @@
 // The threaded runtime: what only real threads can show.
 
 #include "dagverk/runtime/completion.hpp"
+#include "dagverk/runtime/dynamic_supervisor.hpp"
 #include "dagverk/runtime/gen_server.hpp"
 #include "dagverk/runtime/runtime.hpp"
+#include "dagverk/runtime/supervisor.hpp"
 
 #include <gtest/gtest.h>
 
 #include <atomic>
 #include <latch>
+#include <mutex>
+#include <span>
+#include <stdexcept>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -213,6 +219,124 @@ TEST(Runtime, completions_from_other_threads_and_timers_wake_their_processes) {
   std::vector<std::thread> threads;
   for (int index = 0; index < 3; ++index) threads.emplace_back([&] { EXPECT_EQ(runtime.run(work(500)), 500); });
   for (std::thread& thread : threads) thread.join();
+}
+
+// ---- supervisors
+// -------------------------------------------------------------------------------------------------------
+
+/// Keeps the events of one name.
+class CapturingLogger final : public Logger {
+ public:
+  explicit CapturingLogger(std::string event) : event_(std::move(event)) {}
+
+  void write(LogLevel /*level*/, std::string_view event, std::span<const LogField> fields) noexcept override {
+    if (event != event_) return;
+    std::string line;
+    for (const LogField& field : fields) {
+      if (field.name != "pid") line += std::string(field.name) + "=" + field.value + " ";
+    }
+    std::lock_guard lock(mutex_);
+    lines_.push_back(line);
+  }
+  [[nodiscard]] std::vector<std::string> lines() const {
+    std::lock_guard lock(mutex_);
+    return lines_;
+  }
+
+ private:
+  const std::string event_;
+  mutable std::mutex mutex_;
+  std::vector<std::string> lines_;
+};
+
+class Stubborn : public GenServer<Stubborn> {
+ public:
+  struct Block {
+    std::latch* inside;
+    std::latch* release;
+  };
+  static void handle_cast(const Block& block) {
+    block.inside->count_down();
+    block.release->wait();
+  }
+};
+
+TEST(SupervisorThreads, a_child_whose_callback_does_not_return_is_reported_as_stuck_and_hangs_nobody) {
+  CapturingLogger logger("child.stuck");
+  Runtime runtime(RuntimeOptions{.workers = 2, .logger = &logger});
+  std::latch inside(1);
+  std::latch release(1);
+  SupervisorRef supervisor =
+      start_supervisor(
+          runtime, {.kill_timeout = 20ms},
+          {child_spec<Sum>("sum"), child_spec_with<Stubborn>({.shutdown = Shutdown::after(20ms)}, "stubborn")})
+          .value();
+  const Pid stubborn = supervisor.which_children_blocking().value().front().pid;
+  ServerRef<Stubborn>(stubborn).cast(Stubborn::Block{&inside, &release});
+  inside.wait();
+  EXPECT_TRUE(supervisor.stop_blocking());
+  ASSERT_EQ(logger.lines().size(), 1U);
+  EXPECT_NE(logger.lines()[0].find("child=stubborn"), std::string::npos);
+  EXPECT_NE(logger.lines()[0].find("Stubborn handles="), std::string::npos);
+  EXPECT_NE(logger.lines()[0].find("Stubborn::Block"), std::string::npos);
+  EXPECT_TRUE(RuntimeBase::alive(stubborn));
+  release.count_down();
+  EXPECT_TRUE(runtime.stop(10s).clean());
+  EXPECT_FALSE(RuntimeBase::alive(stubborn));
+}
+
+class Fragile : public GenServer<Fragile> {
+ public:
+  struct Crash {};
+  struct Ask {
+    using Reply = int;
+  };
+  static void handle_cast(Crash /*message*/) { throw std::runtime_error("boom"); }
+  static int handle_call(Ask /*message*/) { return 1; }
+};
+
+TEST(SupervisorThreads, trees_under_crashes_kills_and_requests_from_many_threads_stay_whole_and_stop) {
+  Runtime runtime(RuntimeOptions{.workers = 2, .logger = &null_logger()});
+  constexpr int children = 10;
+  ChildOptions registered;
+  registered.registered = true;
+  std::vector<ChildSpec> inner;
+  for (int index = 0; index < children; ++index) {
+    inner.push_back(child_spec_with<Fragile>(registered, "child" + std::to_string(index)));
+  }
+  const SupervisorOptions generous{.max_restarts = 1'000'000};
+  const DynamicSupervisorOptions generous_dynamic{.max_restarts = 1'000'000};
+  SupervisorRef outer = start_supervisor(runtime, generous,
+                                         {child_spec_with<Supervisor>(registered, "inner", generous, inner),
+                                          child_spec_with<DynamicSupervisor>(registered, "dynamic", generous_dynamic)})
+                            .value();
+  const SupervisorRef within{ServerRef<Supervisor>(runtime.whereis("inner").value())};
+  const DynamicSupervisorRef dynamic{ServerRef<DynamicSupervisor>(runtime.whereis("dynamic").value())};
+  std::vector<std::thread> threads;
+  for (int thread = 0; thread < 3; ++thread) {
+    threads.emplace_back([&, thread] {
+      for (int round = 0; round < 100; ++round) {
+        const std::string name = "child" + std::to_string((round * 7 + thread) % children);
+        Name<Fragile>(runtime, name).cast(Fragile::Crash{});
+        runtime.exit(runtime.whereis(name).value_or(Pid()), ExitReason::kill);
+        static_cast<void>(within.terminate_child_blocking(name));
+        static_cast<void>(within.restart_child_blocking(name));
+        ServerRef<Fragile> one = dynamic.start_child_blocking(child_spec<Fragile>("")).value();
+        one.cast(Fragile::Crash{});
+        static_cast<void>(dynamic.terminate_child_blocking(one.pid()));
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (int index = 0; index < children; ++index) {
+    const std::string name = "child" + std::to_string(index);
+    static_cast<void>(within.restart_child_blocking(name));
+  }
+  EXPECT_EQ(within.count_children_blocking().value().specs, static_cast<std::size_t>(children));
+  EXPECT_EQ(within.count_children_blocking().value().active, static_cast<std::size_t>(children));
+  EXPECT_TRUE(outer.stop_blocking());
+  EXPECT_TRUE(runtime.stop(10s).clean());
+  EXPECT_EQ(runtime.process_count(), 0U);
 }
 
 }  // namespace

@@ -135,8 +135,9 @@ class Supervisor : public GenServer<Supervisor> {
   [[nodiscard]] bool admit(Child& child);
   void retry_later(Child& child);
   void cancel_retry(Child& child);
+  void hand_over();
   [[nodiscard]] std::vector<std::uint64_t> restarted_with(const Child& child) const;
-  Async<void> restart_group(std::uint64_t serial);
+  Async<void> restart_group(std::uint64_t serial, bool whole);
   Async<void> stop_group(std::vector<std::uint64_t> serials, std::uint64_t except);
   Async<Result<void>> start_one(Child& child);
   Async<void> stop_one(Child& child);

@@ -49,7 +49,7 @@ class Behaviour {
   /// The process is to end: starts a terminate callback that is a coroutine. False when there is none.
   virtual bool begin_terminate(ProcessCore& core, const ExitReason& reason);
   [[nodiscard]] virtual bool terminates_later() const noexcept;  ///< terminate is a coroutine
-  virtual void on_terminate(const ExitReason& reason);  ///< the process ends; the last call before destruction
+  virtual void on_terminate(const ExitReason& reason);           ///< the process ends; the last call before destruction
   /// The process leaves its thread for a while, or ends, after `want_on_leave`: what it has put off is done now.
   virtual void on_leave(ProcessCore& core);
 };
