@@ -65,10 +65,10 @@ void WorkerPool::start(TakenJob taken) {
   std::stop_source stop;
   const Pid process = env_->runtime.spawn(
       [env = env_, threads = threads_, job, stop, pool = self(), execution]() mutable -> Async<void> {
-        this_process::link(pool.pid());
-        RunOutcome outcome = co_await run_job(env, threads, job, stop);
+            RunOutcome outcome = co_await run_job(env, threads, job, stop);
         pool.cast(Done{execution, std::move(outcome)});
       });
+  this_process::link(process);
   running_.insert_or_assign(execution, Run{job, process, std::move(stop)});
 }
 
@@ -91,7 +91,7 @@ void WorkerPool::handle_cast(Done done) {
 }
 
 void WorkerPool::handle_info(Exit exit) {
-  if (exit.reason.kind() == ExitReason::Kind::normal) return;  // it has sent Done
+  if (exit.reason.kind() == ExitReason::Kind::normal) return;  // it has sent Done before
   const auto found =
       std::ranges::find_if(running_, [&exit](const auto& run) { return run.second.process == exit.from; });
   if (found == running_.end()) return;

@@ -2,10 +2,14 @@
 
 #include "jobs/node_world.hpp"
 
+#include "dagverk/event/staged_event_manager.hpp"
+#include "dagverk/jobs/event_hub.hpp"
 #include "dagverk/runtime/deterministic_runtime.hpp"
+#include "dagverk/stage/consumer.hpp"
 
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
@@ -36,7 +40,7 @@ TEST(Node, runs_a_job_with_its_typed_arguments_and_tells_its_story) {
   EXPECT_EQ(seen, "cat.jpg 640 Resize default 1 true");
   EXPECT_EQ(world.find(jid), std::nullopt);
   EXPECT_EQ(world.kinds(jid), (Kinds{JournalKind::enqueued, JournalKind::started, JournalKind::finished}));
-  EXPECT_EQ(world.events.story_of(jid), (Names{"JobEnqueued", "JobStarted", "JobFinished"}));
+  EXPECT_EQ(world.events.story_of(jid), (Names{"JobEnqueued", "JobFinished", "JobStarted"}));
   EXPECT_NE(world.journal(jid).back().detail.find(R"("result":"done")"), std::string::npos);
   EXPECT_EQ(node->stats().finished, 1U);
   EXPECT_TRUE(world.totals().balanced());
@@ -71,8 +75,11 @@ TEST(Node, a_job_that_fails_twice_waits_as_its_class_says_and_then_succeeds) {
   EXPECT_EQ(runs, 3);
   EXPECT_EQ(world.find(jid), std::nullopt);
   EXPECT_EQ(world.events.story_of(jid),
-            (Names{"JobEnqueued", "JobStarted", "JobFailed", "JobRetried", "JobPromoted", "JobStarted", "JobFailed",
-                   "JobRetried", "JobPromoted", "JobStarted", "JobFinished"}));
+            (Names{"JobEnqueued", "JobFailed", "JobFailed", "JobFinished", "JobPromoted", "JobPromoted", "JobRetried",
+                   "JobRetried", "JobStarted", "JobStarted", "JobStarted"}));
+  EXPECT_EQ(world.kinds(jid), (Kinds{JournalKind::enqueued, JournalKind::started, JournalKind::retried,
+                                     JournalKind::promoted, JournalKind::started, JournalKind::retried,
+                                     JournalKind::promoted, JournalKind::started, JournalKind::finished}));
   EXPECT_EQ(node->stats().retried, 2U);
 }
 
@@ -107,7 +114,7 @@ TEST(Node, retry_false_discards_and_whatever_is_thrown_is_a_failure) {
   const std::string jid = world.client().enqueue_blocking(std::move(job)).value();
   world.runtime.advance(1s);
   EXPECT_EQ(world.find(jid), std::nullopt);
-  EXPECT_EQ(world.events.story_of(jid), (Names{"JobEnqueued", "JobStarted", "JobFailed", "JobDiscarded"}));
+  EXPECT_EQ(world.events.story_of(jid), (Names{"JobDiscarded", "JobEnqueued", "JobFailed", "JobStarted"}));
   EXPECT_EQ(world.events.all<JobFailed>().front().exception, "int");
   EXPECT_EQ(world.totals().discarded, 1U);
 }
@@ -276,6 +283,226 @@ TEST(Node, the_journal_tells_as_events_what_the_node_told) {
   EXPECT_EQ(retried.job.attempt, 1U);
   EXPECT_EQ(retried.job.node, node->name());
   EXPECT_GE(retried.due_at, retried.failed_at + 10ms);
+}
+
+TEST(Node, the_end_of_a_run_that_lost_its_lease_is_refused_told_and_counted_and_the_job_runs_again) {
+  World world;
+  std::unique_ptr<Node> node;
+  int runs = 0;
+  JobRegistry registry;
+  registry.define("Stalled", [&] {
+    if (++runs > 1) return;
+    // What a rescuer does while this OS process is stalled.
+    ASSERT_TRUE(world.runtime.run(world.store->retire_node(node->epoch())));
+  });
+  node = world.start(std::move(registry), 1);
+  const std::string jid = world.enqueue("Stalled");
+  world.runtime.advance(20s);
+  EXPECT_EQ(runs, 2);
+  EXPECT_EQ(world.find(jid), std::nullopt);
+  EXPECT_EQ(node->stats().lease_lost, 1U);
+  EXPECT_EQ(world.events.all<JobLeaseLost>().size(), 1U);
+  EXPECT_EQ(world.events.all<JobFinished>().size(), 1U);
+  EXPECT_EQ(world.totals().finished, 1U);
+}
+
+TEST(Node, a_run_whose_process_is_ended_costs_that_job_an_attempt_and_nobody_else_anything) {
+  World world;
+  int runs = 0;
+  JobRegistry registry;
+  registry.define("Victim", [&runs] { ++runs; }, {.retry = {.delays = {50ms}}});
+  const std::unique_ptr<Node> node = world.start(std::move(registry), 1);
+  const std::string jid = world.enqueue("Victim");
+  Pid victim;
+  for (int steps = 0; !victim && steps < 10'000; ++steps) {
+    world.runtime.step();
+    for (const ProcessInfo& process : world.runtime.snapshot().processes) {
+      if (process.kind == "process" && world.events.all<JobStarted>().size() == 1) victim = process.pid;
+    }
+  }
+  ASSERT_TRUE(victim);
+  world.runtime.exit(victim, ExitReason::kill);
+  world.runtime.advance(40ms);
+  const std::optional<StoredJob> waiting = world.find(jid);
+  ASSERT_TRUE(waiting);
+  EXPECT_EQ(waiting->state, JobState::retrying);
+  EXPECT_EQ(decode_job(waiting->payload)->error_class(), "JobProcessExited");
+  world.runtime.advance(1s);
+  EXPECT_EQ(world.find(jid), std::nullopt);
+  EXPECT_GE(runs, 1);
+  EXPECT_EQ(node->stats().restarts, 0U);
+}
+
+TEST(Node, whatever_process_of_it_crashes_no_job_is_lost_and_all_counts_add_up) {
+  constexpr int count = 60;
+  const std::uint64_t first_seed = DeterministicRuntime().seed() % 1'000'000;
+  for (std::uint64_t seed = first_seed; seed < first_seed + 12; ++seed) {
+    SCOPED_TRACE(concat("DAGVERK_SEED=", seed));
+    World world(DeterministicOptions{.seed = seed});
+    Random random(seed);
+    std::map<int, int> runs;
+    JobRegistry registry;
+    registry.define("Count",
+                    [&runs](int number) {
+                      ++runs[number];
+                      if (number % 7 == 0 && runs[number] == 1) throw std::runtime_error("once");
+                    },
+                    {.retry = {.max_retries = 1000, .delays = {20ms}}});
+    const std::unique_ptr<Node> node = world.start(std::move(registry), 3);
+    std::set<std::string> jids;
+    int crashes = 0;
+    const std::set<std::string> parts = {"QueueProducer", "WorkerPool", "Acknowledger",  "Promoter",
+                                         "Keeper",        "NodeServer", "ChangeWatcher", "process"};
+    for (int number = 0; number < count; ++number) {
+      jids.insert(world.enqueue("Count", concat("[", number, "]")));
+      const std::uint64_t steps = random.below(60);
+      for (std::uint64_t step = 0; step < steps; ++step) world.runtime.step();
+      if (random.below(3) == 0) {
+        std::vector<ProcessInfo> victims;
+        for (const ProcessInfo& process : world.runtime.snapshot().processes) {
+          const std::size_t colon = process.kind.rfind(':');
+          if (parts.contains(colon == std::string::npos ? process.kind : process.kind.substr(colon + 1))) {
+            victims.push_back(process);
+          }
+        }
+        if (!victims.empty()) {
+          world.runtime.exit(victims[random.below(victims.size())].pid, ExitReason::kill);
+          ++crashes;
+        }
+        world.runtime.advance(random.below(200) * 1ms);
+      }
+      const QueueCounts counts = world.totals();
+      ASSERT_TRUE(counts.balanced());
+      ASSERT_EQ(counts.live() + counts.dead + counts.finished, static_cast<std::uint64_t>(number) + 1);
+    }
+    EXPECT_GT(crashes, 5);
+    world.runtime.advance(2min);
+    const QueueCounts counts = world.totals();
+    EXPECT_EQ(counts.finished, static_cast<std::uint64_t>(count));
+    EXPECT_EQ(counts.live() + counts.dead, 0U);
+    EXPECT_EQ(runs.size(), static_cast<std::size_t>(count));
+    std::map<std::string, int> finished;
+    for (const JournalRow& row : world.journal()) finished[row.jid] += row.kind == JournalKind::finished ? 1 : 0;
+    for (const std::string& jid : jids) EXPECT_EQ(finished[jid], 1) << jid;
+    EXPECT_GT(node->stats().restarts, 0U);
+  }
+}
+
+TEST(Node, the_same_seed_gives_the_same_order_of_everything) {
+  const auto run = [](std::uint64_t seed) {
+    World world(DeterministicOptions{.seed = seed});
+    JobRegistry registry;
+    registry.define("Note", [](int) {});
+    const std::unique_ptr<Node> node = world.start(std::move(registry), 3, {.name = "fixed"});
+    for (int number = 0; number < 20; ++number) world.enqueue("Note", concat("[", number, "]"));
+    world.runtime.advance(5s);
+    return world.runtime.order_hash();
+  };
+  EXPECT_EQ(run(11), run(11));
+  EXPECT_NE(run(11), run(12));
+}
+
+/// Keeps the rows it is sent.
+class RowKeeper : public Consumer<RowKeeper, JournalRow> {
+ public:
+  explicit RowKeeper(std::vector<JournalRow>& rows) : rows_(rows) {}
+  void handle_events(const Batch<JournalRow>& rows) { rows_.insert(rows_.end(), rows.begin(), rows.end()); }
+
+ private:
+  std::vector<JournalRow>& rows_;
+};
+
+TEST(Journal, a_producer_emits_every_row_once_in_order_and_goes_on_from_a_cursor) {
+  World world;
+  std::vector<JournalRow> rows;
+  std::vector<std::string> jids;
+  for (int number = 0; number < 5; ++number) jids.push_back(world.enqueue("A"));
+  const auto journal = world.runtime.start<JournalProducer>(std::ref<JobStore>(*world.store)).value();
+  const auto keeper = world.runtime.start<RowKeeper>(std::ref(rows)).value();
+  SubscribeOptions<JournalRow> options;
+  options.max_demand = 2;
+  ASSERT_TRUE(subscribe_blocking(keeper, ProducerRef<JournalRow>(journal), options));
+  world.runtime.advance(1s);
+  ASSERT_EQ(rows.size(), 5U);
+  for (int number = 0; number < 5; ++number) jids.push_back(world.enqueue("A"));
+  world.runtime.advance(1s);
+  ASSERT_EQ(rows.size(), 10U);
+  for (std::size_t index = 0; index < rows.size(); ++index) {
+    EXPECT_EQ(rows[index].jid, jids[index]);
+    EXPECT_EQ(rows[index].kind, JournalKind::enqueued);
+  }
+  JournalReader reader(*world.store, rows[6].cursor);
+  const JournalPage rest = world.runtime.run(reader.next(100, 0s)).value();
+  ASSERT_EQ(rest.rows.size(), 3U);
+  EXPECT_EQ(rest.rows.front().jid, jids[7]);
+}
+
+/// Counts finished jobs, and throws at every third.
+class FinishedCounter : public EventHandler<Event> {
+ public:
+  explicit FinishedCounter(int& count) : count_(count) {}
+  void handle_event(const Event& event) {
+    if (!std::holds_alternative<JobFinished>(event)) return;
+    if (++count_ % 3 == 0) throw std::runtime_error("third");
+  }
+
+ private:
+  int& count_;
+};
+
+TEST(EventHub, handlers_hear_of_jobs_and_a_throwing_one_hurts_no_job) {
+  World world;
+  StagedEventManager<Event> hub(world.runtime);
+  EventHubSink sink(hub);
+  EXPECT_FALSE(sink.wants(event_kind<JobFinished>));
+  int count = 0;
+  HandlerSpec<Event> spec = event_handler<FinishedCounter>("counter", HandlerOptions(), std::ref(count));
+  ASSERT_TRUE(hub.add_handler_blocking(std::move(spec)));
+  EXPECT_TRUE(sink.wants(event_kind<JobFinished>));
+  JobRegistry registry;
+  registry.define("Noop", [] {});
+  NodeOptions options;
+  options.pools.push_back({.queues = {"default"}});
+  options.events = &sink;
+  const auto node = Node::start(world.runtime, *world.store, std::move(registry), std::move(options)).value();
+  for (int number = 0; number < 10; ++number) world.enqueue("Noop");
+  world.runtime.advance(5s);
+  EXPECT_EQ(count, 10);
+  EXPECT_EQ(world.totals().finished, 10U);
+  node->stop(1s);
+}
+
+TEST(JobClient, refuses_before_storing_and_says_what_was_there_already) {
+  World world;
+  JobClient client = world.client();
+  const auto code_of = [&](NewJob job) {
+    const Result<std::string> jid = client.enqueue_blocking(std::move(job));
+    return jid ? ErrorCode::internal : jid.error().code();
+  };
+  EXPECT_EQ(code_of({.job_class = "not a class"}), ErrorCode::invalid_argument);
+  EXPECT_EQ(code_of({.job_class = "A", .args_json = "[1,"}), ErrorCode::malformed_job);
+  EXPECT_EQ(code_of({.job_class = "A", .args_json = concat("[\"", std::string(1U << 20U, 'x'), "\"]")}),
+            ErrorCode::too_large);
+  EXPECT_EQ(code_of({.job_class = "A", .args_json = std::string(200, '[') + std::string(200, ']')}),
+            ErrorCode::malformed_job);
+  EXPECT_EQ(client.enqueue_blocking({.job_class = "A", .jid = "one"}), "one");
+  EXPECT_EQ(code_of({.job_class = "A", .jid = "one"}), ErrorCode::already_exists);
+  std::vector<NewJob> jobs;
+  for (int number = 0; number < 2500; ++number) jobs.push_back({.job_class = "A"});
+  jobs[1700].jid = "one";
+  const std::vector<Enqueued> bulk = client.enqueue_bulk_blocking(std::move(jobs)).value();
+  ASSERT_EQ(bulk.size(), 2500U);
+  EXPECT_EQ(std::ranges::count(bulk, ItemOutcome::duplicate, &Enqueued::outcome), 1);
+  EXPECT_EQ(bulk[1700].outcome, ItemOutcome::duplicate);
+  EXPECT_EQ(world.totals().ready, 2500U);
+  const std::vector<std::string> lines = {R"({"class":"A","args":[1]})", R"({"class":"A"})"};
+  const Result<std::vector<Enqueued>> pushed = client.push_bulk_blocking(lines);
+  ASSERT_FALSE(pushed);
+  const Error wrong = pushed.error();
+  EXPECT_EQ(wrong.code(), ErrorCode::malformed_job);
+  EXPECT_TRUE(wrong.message().starts_with("line 2: ")) << wrong.message();
+  EXPECT_EQ(world.totals().ready, 2500U);
+  EXPECT_EQ(client.push_bulk_blocking({R"({"class":"A","args":[],"queue":"q","jid":"x"})"}).value().front().jid, "x");
 }
 
 }  // namespace

@@ -29,13 +29,14 @@ class EventRecorder final : public EventSink {
     MutexLock lock(mutex_);
     return events_;
   }
-  /// The names of the kinds that concern `jid`, in order.
+  /// The names of the kinds that concern `jid`, sorted: events of different processes come in any order.
   [[nodiscard]] std::vector<std::string> story_of(std::string_view jid) const {
     std::vector<std::string> names;
     for (const Event& event : events()) {
       const JobIdentity* job = job_of(event);
       if (job != nullptr && job->jid == jid) names.emplace_back(kind_name(event));
     }
+    std::ranges::sort(names);
     return names;
   }
   template <class Kind>

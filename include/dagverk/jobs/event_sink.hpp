@@ -25,6 +25,9 @@ inline constexpr std::size_t event_kind = detail::index_in<Kind>(static_cast<con
 
 /// Where a node and a client report what happens: the seam to the EventHub.
 ///
+/// Semantics: an event comes after the store has what it tells (JobStarted: when the run begins). Events of one job may
+///            come from several processes, and then in any order: JobStarted before JobEnqueued, say. The journal has
+///            the order of the changes.
 /// Threads:  called from any process, several at once.
 /// Errors:   never throws, never waits: what cannot be delivered is for the receiver to count.
 /// Lifetime: outlives whoever was given it.
