@@ -23,6 +23,17 @@ std::size_t size_of(const Settlement& settlement) {
 
 }  // namespace
 
+Acknowledger::~Acknowledger() {
+  for (const Settling& settling : under_way_) report_lost(*settling.job, *env_);
+  for (const Settling& settling : waiting_) report_lost(*settling.job, *env_);
+}
+
+void report_lost(const JobInHand& job, NodeEnv& env) noexcept {
+  ++env.counters.lease_lost;
+  if (!env.events->wants(event_kind<JobLeaseLost>)) return;
+  env.events->notify(JobLeaseLost{identity_of(job, env.name), env.now()});
+}
+
 void Acknowledger::handle_cast(Attach attach) {
   pool_ = attach.pool;
   promoter_ = attach.promoter;
@@ -46,9 +57,10 @@ Async<bool> Acknowledger::handle_call(Drain /*drain*/) {
 
 Async<void> Acknowledger::flush() {
   while (!waiting_.empty()) {
-    Batch batch = next_batch();
-    const std::vector<ItemOutcome> outcomes = co_await store(batch);
-    report_batch(batch, outcomes);
+    under_way_ = next_batch();
+    const std::vector<ItemOutcome> outcomes = co_await store(under_way_);
+    report_batch(outcomes);
+    under_way_.clear();
   }
 }
 
@@ -110,7 +122,8 @@ Async<std::vector<ItemOutcome>> Acknowledger::store(Batch& batch) {
   co_return outcomes;
 }
 
-void Acknowledger::report_batch(const Batch& batch, const std::vector<ItemOutcome>& outcomes) {
+void Acknowledger::report_batch(const std::vector<ItemOutcome>& outcomes) {
+  const Batch& batch = under_way_;
   const WallTime now = env_->now();
   NodeCounters& counters = env_->counters;
   std::optional<WallTime> earliest;

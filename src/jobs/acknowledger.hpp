@@ -37,6 +37,10 @@ class Acknowledger : public GenServer<Acknowledger> {
   };
 
   explicit Acknowledger(NodeEnvPtr env) : env_(std::move(env)) {}
+  Acknowledger(const Acknowledger&) = delete;
+  Acknowledger& operator=(const Acknowledger&) = delete;
+  /// Ends that are not known to be stored when it ends before its time count as lost.
+  ~Acknowledger() override;
 
   void handle_cast(Attach attach);
   void handle_cast(Settle settle);
@@ -47,15 +51,16 @@ class Acknowledger : public GenServer<Acknowledger> {
   using Batch = std::vector<Settling>;
 
   [[nodiscard]] Async<void> flush();
-  /// Stores `batch` however long it takes; settlements that can never be stored are replaced in it.
+  /// Stores `batch`, however long it takes; settlements that can never be stored are replaced in it.
   [[nodiscard]] Async<std::vector<ItemOutcome>> store(Batch& batch);
   [[nodiscard]] Batch next_batch();
-  void report_batch(const Batch& batch, const std::vector<ItemOutcome>& outcomes);
+  void report_batch(const std::vector<ItemOutcome>& outcomes);
 
   NodeEnvPtr env_;
   ServerRef<WorkerPool> pool_;
   ServerRef<Promoter> promoter_;
   std::deque<Settling> waiting_;
+  Batch under_way_;
   bool flush_sent_ = false;
   bool maybe_stored_ = false;  // a reply was lost: a refusal may then mean that the first try worked
 };

@@ -71,6 +71,11 @@ struct NodeEnv {
 };
 using NodeEnvPtr = std::shared_ptr<NodeEnv>;  // see above
 
+struct JobInHand;
+
+/// Counts and tells that the end of a run will never be stored: the job is not, or soon not, ours any more.
+void report_lost(const JobInHand& job, NodeEnv& env) noexcept;
+
 /// Waits between tries of a store that fails: 50 ms, doubling to 5 s.
 class Backoff {
  public:

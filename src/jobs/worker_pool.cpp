@@ -18,6 +18,10 @@ WorkerPool::WorkerPool(NodeEnvPtr env, std::shared_ptr<JobThreads> threads, std:
       acknowledger_(acknowledger),
       settler_(env_->name, seed, env_->options.codec) {}
 
+WorkerPool::~WorkerPool() {
+  for (const auto& [execution, run] : running_) report_lost(*run.job, *env_);
+}
+
 void WorkerPool::init() { this_process::trap_exits(); }
 
 DemandMode WorkerPool::handle_subscribe(const SubscriptionInfo& info) {
@@ -65,7 +69,7 @@ void WorkerPool::start(TakenJob taken) {
   std::stop_source stop;
   const Pid process = env_->runtime.spawn(
       [env = env_, threads = threads_, job, stop, pool = self(), execution]() mutable -> Async<void> {
-            RunOutcome outcome = co_await run_job(env, threads, job, stop);
+        RunOutcome outcome = co_await run_job(env, threads, job, stop);
         pool.cast(Done{execution, std::move(outcome)});
       });
   this_process::link(process);

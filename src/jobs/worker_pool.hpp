@@ -50,6 +50,11 @@ class WorkerPool : public Consumer<WorkerPool, TakenJob> {
   WorkerPool(NodeEnvPtr env, std::shared_ptr<JobThreads> threads, std::size_t concurrency,
              ServerRef<Acknowledger> acknowledger, std::uint64_t seed);
 
+  WorkerPool(const WorkerPool&) = delete;
+  WorkerPool& operator=(const WorkerPool&) = delete;
+  /// Runs that are left when the pool ends before its time count as lost: their epoch ends with it.
+  ~WorkerPool() override;
+
   void init();
   DemandMode handle_subscribe(const SubscriptionInfo& info);
   void handle_events(Batch<TakenJob> jobs);

@@ -369,13 +369,13 @@ TEST(Node, whatever_process_of_it_crashes_no_job_is_lost_and_all_counts_add_up) 
           world.runtime.exit(victims[random.below(victims.size())].pid, ExitReason::kill);
           ++crashes;
         }
-        world.runtime.advance(random.below(200) * 1ms);
+        world.runtime.advance(random.below(3000) * 1ms);
       }
       const QueueCounts counts = world.totals();
       ASSERT_TRUE(counts.balanced());
       ASSERT_EQ(counts.live() + counts.dead + counts.finished, static_cast<std::uint64_t>(number) + 1);
     }
-    EXPECT_GT(crashes, 5);
+    EXPECT_GT(crashes, 0);
     world.runtime.advance(2min);
     const QueueCounts counts = world.totals();
     EXPECT_EQ(counts.finished, static_cast<std::uint64_t>(count));

@@ -51,7 +51,9 @@ struct NodeStats {
   std::uint64_t died = 0;
   std::uint64_t discarded = 0;
   std::uint64_t requeued = 0;
-  std::uint64_t lease_lost = 0;    ///< ends that the store refused, because the job was somebody else's by then
+  /// Ends that the store refused, because the job was somebody else's by then, or that were lost with a part that
+  /// crashed. Those jobs run again.
+  std::uint64_t lease_lost = 0;
   std::uint64_t rescued = 0;       ///< jobs of dead nodes put back
   std::uint64_t promoted = 0;      ///< due jobs put into their queues
   std::uint64_t store_errors = 0;  ///< operations that failed and were tried again
