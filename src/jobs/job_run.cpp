@@ -8,10 +8,12 @@
 #include "dagverk/runtime/this_process.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <csignal>
 #include <cstdlib>
 #include <cxxabi.h>
 #include <exception>
+#include <memory>
 #include <string>
 #include <typeinfo>
 #include <utility>
@@ -63,21 +65,19 @@ Async<RunOutcome> run_on_thread(NodeEnvPtr env, std::shared_ptr<JobThreads> thre
                                 std::stop_source stop) {
   const StopAtEnd stop_at_end(stop);
   const Duration timeout = job->job_class->options.timeout;
+  auto over_time = std::make_shared<std::atomic<bool>>(false);  // shared by the run and its watchdog
   auto [completion, completer] = make_completion<Result<RunOutcome>>();
-  const Clock& clock = env->runtime.clock();
-  threads->submit([job, token = stop.get_token(), timeout, &clock, env, completer = std::move(completer)]() mutable {
-    const SteadyTime begin = clock.steady_now();
+  threads->submit([job, token = stop.get_token(), timeout, over_time, completer = std::move(completer)]() mutable {
     RunOutcome outcome = run_function(*job, std::move(token));
-    if (timeout > Duration::zero() && clock.steady_now() - begin >= timeout) {
-      outcome = timed_out(timeout, "before it returned");
-    }
+    if (*over_time) outcome = timed_out(timeout, "before it returned");
     completer.complete(std::move(outcome));
   });
   // The limit counts from here: at most as many jobs wait for a thread as runs were cut off without returning.
   Pid watchdog;
   if (timeout > Duration::zero()) {
-    watchdog = env->runtime.spawn([timeout, stop]() mutable -> Async<void> {
+    watchdog = env->runtime.spawn([timeout, stop, over_time]() mutable -> Async<void> {
       co_await this_process::sleep(timeout);
+      *over_time = true;
       stop.request_stop();
     });
   }
