@@ -55,6 +55,7 @@ template <class Work>
 void runtime_benchmarks(BenchReport& report);
 void event_benchmarks(BenchReport& report);
 void jobs_benchmarks(BenchReport& report);
+void stage_benchmarks(BenchReport& report);
 void store_sqlite_benchmarks(BenchReport& report);
 
 }  // namespace dagverk::bench

@@ -33,6 +33,7 @@ int main(int argc, char** argv) {
   dagverk::bench::BenchReport report(filter, rounds);
   dagverk::bench::runtime_benchmarks(report);
   dagverk::bench::event_benchmarks(report);
+  dagverk::bench::stage_benchmarks(report);
   dagverk::bench::store_sqlite_benchmarks(report);
   dagverk::bench::jobs_benchmarks(report);
   return 0;

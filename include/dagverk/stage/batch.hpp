@@ -244,6 +244,20 @@ class BatchBuilder {
   }
   void push(T event) { emplace(std::move(event)); }
 
+  /// Adds `count` events, the i-th built from `make(i)`.
+  template <class Make>
+  void append_of(std::size_t count, Make& make) {
+    reserve(size() + count);
+    if constexpr (std::is_nothrow_invocable_v<Make&, std::size_t> &&
+                  std::is_nothrow_constructible_v<T, std::invoke_result_t<Make&, std::size_t>>) {
+      T* const place = storage_->events() + storage_->size;  // nothing can throw: counted once, so that it vectorises
+      for (std::size_t index = 0; index < count; ++index) std::construct_at(place + index, make(index));
+      storage_->size += static_cast<std::uint32_t>(count);
+    } else {
+      for (std::size_t index = 0; index < count; ++index) emplace(make(index));
+    }
+  }
+
   /// The events so far, as one batch.
   [[nodiscard]] Batch<T> build() {
     if (empty()) return {};
@@ -306,8 +320,8 @@ template <class T>
 template <class Make>
 [[nodiscard]] auto make_batch_of(std::size_t count, Make make) {
   using T = std::remove_cvref_t<std::invoke_result_t<Make&, std::size_t>>;
-  BatchBuilder<T> builder(count);
-  for (std::size_t index = 0; index < count; ++index) builder.emplace(make(index));
+  BatchBuilder<T> builder;
+  if (count != 0) builder.append_of(count, make);
   return builder.build();
 }
 
