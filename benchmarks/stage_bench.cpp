@@ -1,5 +1,6 @@
-// What does an event cost on its way from a producer to its consumers? Two workers, max_demand 1000 unless the name says
-// otherwise; every consumer adds every 8-byte event (or one word of each 256-byte event) into a total that is checked.
+// What does an event cost on its way from a producer to its consumers? Two workers, max_demand 1000 unless the name
+// says otherwise; every consumer adds every 8-byte event (or one word of each 256-byte event) into a total that is
+// checked.
 
 #include "bench_report.hpp"
 

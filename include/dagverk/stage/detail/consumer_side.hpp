@@ -98,14 +98,19 @@ class ConsumerSide {
   }
   [[nodiscard]] std::size_t subscription_count() const noexcept { return links_.size(); }
 
+  /// The subscription whose producer `down` is about; id 0: none.
+  [[nodiscard]] SubscriptionId ended_by(const Down& down) const noexcept {
+    for (const std::unique_ptr<Link>& link : links_) {
+      if (link->monitor == down.ref) return link->id;
+    }
+    return {};
+  }
   /// True when `down` was about a producer.
   bool consumer_saw_down(const Down& down) {
-    for (const std::unique_ptr<Link>& link : links_) {
-      if (link->monitor != down.ref) continue;
-      end(link->id, SubscriptionEnd{true, down.reason}, false);
-      return true;
-    }
-    return false;
+    const SubscriptionId id = ended_by(down);
+    if (id.value == 0) return false;
+    end(id, SubscriptionEnd{true, down.reason}, false);
+    return true;
   }
 
   Result<SubscriptionId> on_stage_message(SubscribeCall<In>&& call) {
@@ -139,6 +144,44 @@ class ConsumerSide {
         handled(*link, size);
       }
     }
+  }
+
+  template <class Stage = Derived>
+  static constexpr bool handles_later() {
+    if constexpr (requires(Stage& stage, Batch<In> events) { stage.handle_events(std::move(events)); }) {
+      return is_async<decltype(std::declval<Stage&>().handle_events(std::declval<Batch<In>>()))>;
+    } else {
+      return is_async<decltype(std::declval<Stage&>().handle_events(std::declval<Batch<In>>(),
+                                                                    std::declval<const SubscriptionInfo&>()))>;
+    }
+  }
+
+  Async<void> receive_later(SubscriptionId id, Batch<In> events) {
+    Link* link = find(id);
+    if (link == nullptr) co_return;
+    while (!events.empty() && !core_.stop_requested) {
+      Batch<In> part = link->manual ? std::move(events) : events.split_front(part_max(*link));
+      const std::size_t size = part.size();
+      Async<void> handling = call_handle_events(std::move(part), *link);
+      co_await handling;
+      handled(*link, size);
+    }
+  }
+
+  /// A subscription is over: handle_cancel, then what its mode says.
+  void end(SubscriptionId id, const SubscriptionEnd& why, bool harmless) {
+    const auto place = std::ranges::find_if(links_, [&](const std::unique_ptr<Link>& link) { return link->id == id; });
+    if (place == links_.end()) return;
+    const std::unique_ptr<Link> link = std::move(*place);
+    links_.erase(place);
+    if (!why.down) this_process::demonitor(link->monitor);
+    if constexpr (requires(Derived& stage, const SubscriptionInfo& info) { stage.handle_cancel(info, why); }) {
+      derived().handle_cancel(info_of(*link), why);
+    }
+    if (harmless || core_.stop_requested) return;
+    const bool stops =
+        link->cancel == CancelMode::permanent || (link->cancel == CancelMode::transient && !why.reason.normal_ish());
+    if (stops) this_process::stop(why.reason);
   }
 
  private:
@@ -188,33 +231,11 @@ class ConsumerSide {
     post(link, *link.ops->ask, AskMessage{link.id, count});
   }
 
-  template <class Stage = Derived>
-  static constexpr bool handles_later() {
-    if constexpr (requires(Stage& stage, Batch<In> events) { stage.handle_events(std::move(events)); }) {
-      return is_async<decltype(std::declval<Stage&>().handle_events(std::declval<Batch<In>>()))>;
-    } else {
-      return is_async<decltype(std::declval<Stage&>().handle_events(std::declval<Batch<In>>(),
-                                                                    std::declval<const SubscriptionInfo&>()))>;
-    }
-  }
-
   auto call_handle_events(Batch<In> events, const Link& link) {
     if constexpr (requires(Derived& stage) { stage.handle_events(std::move(events)); }) {
       return derived().handle_events(std::move(events));
     } else {
       return derived().handle_events(std::move(events), info_of(link));
-    }
-  }
-
-  Async<void> receive_later(SubscriptionId id, Batch<In> events) {
-    Link* link = find(id);
-    if (link == nullptr) co_return;
-    while (!events.empty() && !core_.stop_requested) {
-      Batch<In> part = link->manual ? std::move(events) : events.split_front(part_max(*link));
-      const std::size_t size = part.size();
-      Async<void> handling = call_handle_events(std::move(part), *link);
-      co_await handling;
-      handled(*link, size);
     }
   }
 
@@ -244,22 +265,6 @@ class ConsumerSide {
         derived().handle_subscribe(info);
       }
     }
-  }
-
-  /// A subscription is over: handle_cancel, then what its mode says.
-  void end(SubscriptionId id, const SubscriptionEnd& why, bool harmless) {
-    const auto place = std::ranges::find_if(links_, [&](const std::unique_ptr<Link>& link) { return link->id == id; });
-    if (place == links_.end()) return;
-    const std::unique_ptr<Link> link = std::move(*place);
-    links_.erase(place);
-    if (!why.down) this_process::demonitor(link->monitor);
-    if constexpr (requires(Derived& stage, const SubscriptionInfo& info) { stage.handle_cancel(info, why); }) {
-      derived().handle_cancel(info_of(*link), why);
-    }
-    if (harmless || core_.stop_requested) return;
-    const bool stops =
-        link->cancel == CancelMode::permanent || (link->cancel == CancelMode::transient && !why.reason.normal_ish());
-    if (stops) this_process::stop(why.reason);
   }
 
   ProcessCore& core_;
