@@ -4,7 +4,7 @@
 
 namespace dagverk {
 
-std::optional<Duration> RestartHistory::crashed(SteadyTime now) {
+std::optional<Duration> HandlerRestarts::crashed(SteadyTime now) {
   const bool first_in_a_while = !latest_ || now - *latest_ >= policy_.quiet_after;
   latest_ = now;
   // Half of the limit is compared, so that doubling cannot overflow.
@@ -17,7 +17,7 @@ std::optional<Duration> RestartHistory::crashed(SteadyTime now) {
   return delay_;
 }
 
-void RestartHistory::forget() {
+void HandlerRestarts::forget() {
   crashes_.clear();
   latest_.reset();
 }

@@ -45,36 +45,36 @@ TEST(OverflowRule, says_what_it_is_and_refuses_to_keep_nothing) {
   EXPECT_NE(refused.error().message().find("mail"), std::string_view::npos);
 }
 
-TEST(RestartHistory, waits_50_ms_and_doubles_to_its_limit) {
-  RestartHistory history(HandlerRestartPolicy{.delay_max = 300ms, .crashes_max = 0});
+TEST(HandlerRestarts, waits_50_ms_and_doubles_to_its_limit) {
+  HandlerRestarts history(HandlerRestartPolicy{.delay_max = 300ms, .crashes_max = 0});
   SteadyTime now{};
   std::vector<Duration> delays;
   for (int crash = 0; crash < 5; ++crash) delays.push_back(history.crashed(now += 1s).value());
   EXPECT_EQ(delays, (std::vector<Duration>{50ms, 100ms, 200ms, 300ms, 300ms}));
 }
 
-TEST(RestartHistory, a_quiet_time_resets_the_wait) {
-  RestartHistory history(HandlerRestartPolicy{});
+TEST(HandlerRestarts, a_quiet_time_resets_the_wait) {
+  HandlerRestarts history(HandlerRestartPolicy{});
   SteadyTime now{};
   EXPECT_EQ(history.crashed(now), 50ms);
   EXPECT_EQ(history.crashed(now += 59s), 100ms);
   EXPECT_EQ(history.crashed(now += 60s), 50ms);
 }
 
-TEST(RestartHistory, the_tenth_crash_within_sixty_seconds_is_the_last_and_forgetting_starts_anew) {
-  RestartHistory history(HandlerRestartPolicy{});
+TEST(HandlerRestarts, the_tenth_crash_within_sixty_seconds_is_the_last_and_forgetting_starts_anew) {
+  HandlerRestarts history(HandlerRestartPolicy{});
   SteadyTime now{};
   for (int crash = 1; crash <= 9; ++crash) EXPECT_TRUE(history.crashed(now += 6s)) << crash;
   EXPECT_FALSE(history.crashed(now += 6s));
   history.forget();
   EXPECT_EQ(history.crashed(now), 50ms);
 
-  RestartHistory slower(HandlerRestartPolicy{});
+  HandlerRestarts slower(HandlerRestartPolicy{});
   for (int crash = 1; crash <= 30; ++crash) EXPECT_TRUE(slower.crashed(now += 7s)) << crash;
 }
 
-TEST(RestartHistory, a_first_wait_beyond_the_limit_is_the_limit) {
-  RestartHistory history(HandlerRestartPolicy{.delay_first = 1h, .delay_max = 2s, .crashes_max = 0});
+TEST(HandlerRestarts, a_first_wait_beyond_the_limit_is_the_limit) {
+  HandlerRestarts history(HandlerRestartPolicy{.delay_first = 1h, .delay_max = 2s, .crashes_max = 0});
   EXPECT_EQ(history.crashed(SteadyTime{}), 2s);
   EXPECT_EQ(history.crashed(SteadyTime{} + 1s), 2s);
 }

@@ -26,9 +26,9 @@ struct HandlerRestartPolicy {
 ///
 /// Threads: not thread-safe; owned by the manager's process.
 /// Bounds:  remembers at most `crashes_max` instants.
-class RestartHistory {
+class HandlerRestarts {
  public:
-  explicit RestartHistory(HandlerRestartPolicy policy) : policy_(policy) {}
+  explicit HandlerRestarts(HandlerRestartPolicy policy) : policy_(policy) {}
 
   /// Records a crash at `now`. The wait before the restart; nothing when the handler has failed.
   [[nodiscard]] std::optional<Duration> crashed(SteadyTime now);

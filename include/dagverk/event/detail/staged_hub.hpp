@@ -164,7 +164,7 @@ class StagedHub : public GenServer<StagedHub<E>> {
     const HandlerRestartPolicy policy = add.spec.options.restart;
     std::shared_ptr<EdgeCounters> edge =
         this->runtime().edges().add(concat("events ", this_process::pid().number(), " -> ", add.spec.name));
-    auto entry = std::make_unique<Member>(next_id_++, std::move(add.spec), RestartHistory(policy), std::move(edge));
+    auto entry = std::make_unique<Member>(next_id_++, std::move(add.spec), HandlerRestarts(policy), std::move(edge));
     entry->added = std::move(from);
     join_wait_line(entry->member);
     start_process(entry->member);

@@ -40,7 +40,7 @@ enum class HandLoss : std::uint8_t { crashed, retried, consumer_down, shutdown }
 template <class E>
 class StagedMember {
  public:
-  StagedMember(std::uint64_t member_id, HandlerSpec<E> given, RestartHistory history,
+  StagedMember(std::uint64_t member_id, HandlerSpec<E> given, HandlerRestarts history,
                std::shared_ptr<EdgeCounters> edge_counters)
       : id(member_id),
         spec(std::make_shared<const HandlerSpec<E>>(std::move(given))),
@@ -49,7 +49,7 @@ class StagedMember {
 
   const std::uint64_t id;
   const std::shared_ptr<const HandlerSpec<E>> spec;  // shared with the handler's process, which may outlive us
-  RestartHistory restarts_of;
+  HandlerRestarts restarts_of;
   const std::shared_ptr<EdgeCounters> edge;  // shared with snapshots of the runtime
 
   HandlerState state = HandlerState::starting;
