@@ -20,7 +20,7 @@ class Counter : public GenServer<Counter> {
     if (add.by < 0) throw std::invalid_argument("the counter only counts up");
     total_ += add.by;
   }
-  int handle_call(Total /*ask*/) const { return total_; }
+  [[nodiscard]] int handle_call(Total /*ask*/) const { return total_; }
 
  private:
   int total_ = 0;

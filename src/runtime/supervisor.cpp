@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <ranges>
 #include <set>
 #include <utility>
 
@@ -175,9 +176,9 @@ std::vector<std::uint64_t> Supervisor::restarted_with(const Child& child) const 
 /// Stops those of `serials` that run, the last started first. They wait for the restart of `except`; temporary ones are
 /// forgotten.
 Async<void> Supervisor::stop_group(std::vector<std::uint64_t> serials, std::uint64_t except) {
-  for (auto serial = serials.rbegin(); serial != serials.rend(); ++serial) {
-    if (*serial == except) continue;
-    Child* child = find_serial(*serial);
+  for (const std::uint64_t serial : std::views::reverse(serials)) {
+    if (serial == except) continue;
+    Child* child = find_serial(serial);
     if (child == nullptr) continue;
     const bool waits = child->state == ChildState::running || child->state == ChildState::restarting;
     cancel_retry(*child);
@@ -321,8 +322,8 @@ Result<void> Supervisor::handle_call(const DeleteChild& remove) {
 std::vector<ChildInfo> Supervisor::handle_call(WhichChildren /*which*/) {
   std::vector<ChildInfo> infos;
   infos.reserve(children_.size());
-  for (auto child = children_.rbegin(); child != children_.rend(); ++child) {
-    infos.push_back({(*child)->spec.id, (*child)->pid, (*child)->state, (*child)->spec.type, (*child)->restarts});
+  for (const std::unique_ptr<Child>& child : std::views::reverse(children_)) {
+    infos.push_back({child->spec.id, child->pid, child->state, child->spec.type, child->restarts});
   }
   return infos;
 }

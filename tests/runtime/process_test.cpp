@@ -194,10 +194,9 @@ class Mother : public GenServer<Mother> {
   struct End {
     ExitReason reason;
   };
-  explicit Mother(Pid* child, bool fails = false) : child_(child), fails_(fails) {}
+  Mother(Pid* child, std::vector<std::string>* log, bool fails) : child_(child), log_(log), fails_(fails) {}
   Async<void> init() {
-    std::vector<std::string>* log = &log_;
-    Result<ServerRef<Puppet>> child = co_await this_process::start_link<Puppet>(log);
+    Result<ServerRef<Puppet>> child = co_await this_process::start_link<Puppet>(log_);
     *child_ = child.value().pid();
     if (fails_) throw std::runtime_error("no room");
   }
@@ -205,15 +204,16 @@ class Mother : public GenServer<Mother> {
 
  private:
   Pid* child_;
+  std::vector<std::string>* log_;
   bool fails_;
-  static inline std::vector<std::string> log_;
 };
 
 TEST(Process, children_that_an_init_has_started_end_when_it_fails) {
   // They used to live on, with a parent that was gone and nobody to stop them.
   DeterministicRuntime runtime;
   Pid child;
-  EXPECT_FALSE(runtime.start<Mother>(&child, true));
+  std::vector<std::string> log;
+  EXPECT_FALSE(runtime.start<Mother>(&child, &log, true));
   runtime.run_until_idle();
   EXPECT_FALSE(RuntimeBase::alive(child));
 }
@@ -221,7 +221,8 @@ TEST(Process, children_that_an_init_has_started_end_when_it_fails) {
 TEST(Process, a_child_that_outlives_its_parent_is_asked_to_stop_with_the_runtime) {
   DeterministicRuntime runtime;
   Pid child;
-  ServerRef<Mother> mother = runtime.start<Mother>(&child).value();
+  std::vector<std::string> log;
+  ServerRef<Mother> mother = runtime.start<Mother>(&child, &log, false).value();
   mother.cast(Mother::End{ExitReason::normal});
   runtime.run_until_idle();
   EXPECT_TRUE(RuntimeBase::alive(child));

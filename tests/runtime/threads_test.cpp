@@ -295,6 +295,10 @@ class Fragile : public GenServer<Fragile> {
   static int handle_call(Ask /*message*/) { return 1; }
 };
 
+/// For requests that a tree under fire may refuse.
+template <class T>
+void may_fail(const Result<T>& /*result*/) {}
+
 TEST(SupervisorThreads, trees_under_crashes_kills_and_requests_from_many_threads_stay_whole_and_stop) {
   Runtime runtime(RuntimeOptions{.workers = 2, .logger = &null_logger()});
   constexpr int children = 10;
@@ -319,18 +323,18 @@ TEST(SupervisorThreads, trees_under_crashes_kills_and_requests_from_many_threads
         const std::string name = "child" + std::to_string((round * 7 + thread) % children);
         Name<Fragile>(runtime, name).cast(Fragile::Crash{});
         runtime.exit(runtime.whereis(name).value_or(Pid()), ExitReason::kill);
-        static_cast<void>(within.terminate_child_blocking(name));
-        static_cast<void>(within.restart_child_blocking(name));
+        may_fail(within.terminate_child_blocking(name));
+        may_fail(within.restart_child_blocking(name));
         ServerRef<Fragile> one = dynamic.start_child_blocking(child_spec<Fragile>("")).value();
         one.cast(Fragile::Crash{});
-        static_cast<void>(dynamic.terminate_child_blocking(one.pid()));
+        may_fail(dynamic.terminate_child_blocking(one.pid()));
       }
     });
   }
   for (std::thread& thread : threads) thread.join();
   for (int index = 0; index < children; ++index) {
     const std::string name = "child" + std::to_string(index);
-    static_cast<void>(within.restart_child_blocking(name));
+    may_fail(within.restart_child_blocking(name));
   }
   EXPECT_EQ(within.count_children_blocking().value().specs, static_cast<std::size_t>(children));
   EXPECT_EQ(within.count_children_blocking().value().active, static_cast<std::size_t>(children));

@@ -105,7 +105,7 @@ template <class Server>
 template <class Server, class... Args>
 [[nodiscard]] ChildSpecOf<Server> child_spec_with(ChildOptions options, std::string_view id, Args&&... args) {
   ChildSpecOf<Server> spec;
-  static_cast<ChildOptions&>(spec) = std::move(options);
+  static_cast<ChildOptions&>(spec) = options;
   spec.id = id;
   spec.type = detail::child_type_of<Server>();
   spec.start = [args = std::tuple<std::decay_t<Args>...>(std::forward<Args>(args)...)](StartOptions start_options) {
