@@ -2,9 +2,7 @@
 
 #include <utility>
 
-namespace dagverk {
-
-namespace detail {
+namespace dagverk::detail {
 
 namespace {
 
@@ -86,5 +84,4 @@ bool RegistryMeta::erase(std::string_view name) {
   return true;
 }
 
-}  // namespace detail
-}  // namespace dagverk
+}  // namespace dagverk::detail

@@ -682,6 +682,21 @@ TEST_P(TaskTest, a_task_supervisor_takes_its_tasks_along_in_order_and_by_force) 
   EXPECT_EQ(runtime.exit_reason(stubborn), ExitReason::killed);
   EXPECT_EQ(runtime.clock().steady_now() - begin, 2s);
   EXPECT_EQ(runtime.process_count(), 0U);
+
+  ServerRef<TaskSupervisor> killed = runtime.start<TaskSupervisor>().value();
+  check([&]() -> Async<Result<void>> {
+    const auto trapping = []() -> Async<void> {
+      this_process::trap_exits();
+      co_await this_process::sleep(1h);
+    };
+    Result<Pid> child = co_await task::start_child(killed, trapping);
+    stubborn = child.value();
+    co_return {};
+  });
+  runtime.exit(killed.pid(), ExitReason::kill);
+  runtime.run_until_idle();
+  EXPECT_EQ(runtime.stop_all(2h), 0U);  // without a supervisor it finishes what it does, and no more
+  EXPECT_EQ(runtime.exit_reason(stubborn), ExitReason::killed);
   check([&]() -> Async<Result<void>> {
     const auto slow = [] { return late(1h, 1); };
     Result<Task<int>> nobody = co_await task::async_nolink(supervisor, slow);

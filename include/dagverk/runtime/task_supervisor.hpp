@@ -61,7 +61,7 @@ class TaskSupervisor : public GenServer<TaskSupervisor> {
   explicit TaskSupervisor(TaskSupervisorOptions options = {}) : options_(options) { this_process::trap_exits(); }
 
   Result<Pid> handle_call(Start start);
-  std::size_t handle_call(Count) const noexcept { return children_.size(); }
+  [[nodiscard]] std::size_t handle_call(Count) const noexcept { return children_.size(); }
   void handle_info(const Exit& exit);
   Async<void> terminate(const ExitReason& reason);
 
