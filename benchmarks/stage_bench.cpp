@@ -118,9 +118,9 @@ class Adder : public Consumer<Adder<Event>, Event> {
   void init() {
     SubscribeOptions<Event> options;
     options.max_demand = max_demand_;
-    static_cast<void>(this->subscribe_to(producer_, std::move(options)));
+    this->subscribe_to(producer_, std::move(options)).value();
   }
-  void handle_events(Batch<Event> events) {
+  void handle_events(const Batch<Event>& events) {
     std::uint64_t sum = 0;
     for (const Event& event : events) sum += number_of(event);
     sum_ += sum;
@@ -157,6 +157,7 @@ double broadcast_batches(unsigned consumers, std::uint64_t events) {
   Runtime runtime(RuntimeOptions{.workers = 2});
   auto source = runtime.start<BatchSource<Event>>(true).value();
   std::vector<ServerRef<Adder<Event>>> adders;
+  adders.reserve(consumers);
   for (unsigned index = 0; index < consumers; ++index) {
     adders.push_back(runtime.start<Adder<Event>>(source, std::int64_t{1000}).value());
   }
@@ -174,6 +175,7 @@ double broadcast_each(unsigned consumers, std::uint64_t events) {
   auto source = runtime.start<EachSource>().value();
   auto caster = runtime.start<Caster>(source).value();
   std::vector<ServerRef<Adder<std::uint64_t>>> adders;
+  adders.reserve(consumers);
   for (unsigned index = 0; index < consumers; ++index) {
     adders.push_back(runtime.start<Adder<std::uint64_t>>(source, std::int64_t{1000}).value());
   }
@@ -201,9 +203,9 @@ class ShareAdder : public Consumer<ShareAdder, std::uint64_t> {
   void init() {
     SubscribeOptions<std::uint64_t> options;
     options.max_demand = max_demand_;
-    static_cast<void>(subscribe_to(producer_, std::move(options)));
+    subscribe_to(producer_, std::move(options)).value();
   }
-  void handle_events(Batch<std::uint64_t> events) {
+  void handle_events(const Batch<std::uint64_t>& events) {
     std::uint64_t sum = 0;
     for (const std::uint64_t event : events) sum += event;
     tally_->sum.fetch_add(sum, std::memory_order_relaxed);
@@ -224,6 +226,7 @@ double shared_by_demand(unsigned consumers, std::int64_t max_demand, std::uint64
   auto tally = std::make_shared<ShareAdder::Tally>();
   tally->left = events;
   std::vector<ServerRef<ShareAdder>> adders;
+  adders.reserve(consumers);
   for (unsigned index = 0; index < consumers; ++index) {
     adders.push_back(runtime.start<ShareAdder>(source, tally, max_demand).value());
   }

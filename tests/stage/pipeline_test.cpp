@@ -23,7 +23,7 @@ class Copier : public ProducerConsumer<Copier, int, int> {
  public:
   Copier(Seen& seen, ProducerRef<int> producer, SubscribeOptions<int> options, int copies)
       : seen_(seen), producer_(producer), options_(std::move(options)), copies_(copies) {}
-  void init() { static_cast<void>(subscribe_to(producer_, options_)); }
+  void init() { subscribe_to(producer_, options_).value(); }
   void handle_events(Batch<int> events) {
     seen_.batches.emplace_back(events.begin(), events.end());
     for (const int event : events) {
@@ -48,7 +48,7 @@ class Copier : public ProducerConsumer<Copier, int, int> {
 class SlowCopier : public ProducerConsumer<SlowCopier, int, std::string> {
  public:
   explicit SlowCopier(ProducerRef<int> producer) : producer_(producer) {}
-  void init() { static_cast<void>(subscribe_to(producer_, demand(4, 2))); }
+  void init() { subscribe_to(producer_, demand(4, 2)).value(); }
   Async<void> handle_events(Batch<int> events) {
     co_await this_process::sleep(1ms);
     for (const int event : events) emit(concat(event));
@@ -64,7 +64,7 @@ class TextSink : public Consumer<TextSink, std::string> {
   void init() {
     SubscribeOptions<std::string> options;
     options.max_demand = 3;
-    static_cast<void>(subscribe_to(producer_, std::move(options)));
+    subscribe_to(producer_, std::move(options)).value();
   }
   void handle_events(Batch<std::string> events) {
     for (std::string& text : events.take_events()) texts_.push_back(std::move(text));
@@ -104,7 +104,7 @@ TEST(ProducerConsumer, CC_GPC_a_filter_that_gives_nothing_goes_on_with_the_next_
   class Odd : public ProducerConsumer<Odd, int, int> {
    public:
     explicit Odd(ProducerRef<int> producer) : producer_(producer) {}
-    void init() { static_cast<void>(subscribe_to(producer_, demand(2, 0))); }
+    void init() { subscribe_to(producer_, demand(2, 0)).value(); }
     void handle_events(Batch<int> events) {
       for (const int event : events) {
         if (event % 1000 == 999) emit(event);

@@ -23,10 +23,10 @@ static_assert(!std::is_constructible_v<ProducerRef<std::string>, ServerRef<Sourc
 static_assert(!std::is_constructible_v<ProducerRef<int>, ServerRef<Sink>>, "a consumer is no producer");
 
 template <class Stage, class From>
-concept subscribable = requires(ServerRef<Stage> stage, ServerRef<From> from) { subscribe_blocking(stage, from); };
-static_assert(subscribable<Sink, Source>);
-static_assert(!subscribable<Sink, Texts>, "subscribing a Consumer<int> to a Producer<string> does not compile");
-static_assert(!subscribable<Source, Source>, "CC-GSU-017: a producer has nothing to subscribe with");
+concept Subscribable = requires(ServerRef<Stage> stage, ServerRef<From> from) { subscribe_blocking(stage, from); };
+static_assert(Subscribable<Sink, Source>);
+static_assert(!Subscribable<Sink, Texts>, "subscribing a Consumer<int> to a Producer<string> does not compile");
+static_assert(!Subscribable<Source, Source>, "CC-GSU-017: a producer has nothing to subscribe with");
 
 // ---- ask points
 // -------------------------------------------------------------------------------------------------------
@@ -295,7 +295,7 @@ TEST(DemandDispatcher, move_only_events_are_moved_out_behind_it) {
     void init() {
       SubscribeOptions<std::unique_ptr<int>> options;
       options.max_demand = 4;
-      static_cast<void>(subscribe_to(boxes_, std::move(options)));
+      subscribe_to(boxes_, std::move(options)).value();
     }
     void handle_events(Batch<std::unique_ptr<int>> events) {
       for (std::unique_ptr<int>& box : events.take_events()) seen_.push_back(*box);
@@ -902,7 +902,7 @@ TEST(Callbacks, CC_GCP_009_events_of_a_call_leave_before_its_answer) {
    public:
     struct Go {};
     Caller(Seen& seen, ServerRef<Source> source) : seen_(seen), source_(source) {}
-    void init() { static_cast<void>(subscribe_to(source_)); }
+    void init() { subscribe_to(source_).value(); }
     void handle_events(Batch<int> events) { seen_.batches.emplace_back(events.begin(), events.end()); }
 
    private:
@@ -1022,7 +1022,7 @@ TEST(Callbacks, CC_GCC_018_handle_cancel_that_stops_wins) {
   class Stubborn : public Consumer<Stubborn, int> {
    public:
     explicit Stubborn(ProducerRef<int> producer) : producer_(producer) {}
-    void init() { static_cast<void>(subscribe_to(producer_)); }
+    void init() { subscribe_to(producer_).value(); }
     void handle_events(Batch<int> /*events*/) {}
     void handle_cancel(const SubscriptionInfo& /*info*/, const SubscriptionEnd& /*why*/) {
       stop(ExitReason::custom("other"));
@@ -1086,7 +1086,7 @@ TEST(Callbacks, what_a_crashing_consumer_had_in_hand_is_counted_as_dropped) {
   class Fragile : public Consumer<Fragile, int> {
    public:
     explicit Fragile(ProducerRef<int> producer) : producer_(producer) {}
-    void init() { static_cast<void>(subscribe_to(producer_, demand(10, 5))); }
+    void init() { subscribe_to(producer_, demand(10, 5)).value(); }
     void handle_events(Batch<int> events) {
       if (events.front() > 5) throw std::runtime_error("too much");
     }

@@ -32,7 +32,7 @@ class Summer : public Consumer<Summer, std::uint64_t> {
     std::uint64_t after;
   };
   explicit Summer(ServerRef<Hub> hub) : hub_(hub) {}
-  void init() { static_cast<void>(subscribe_to(hub_)); }
+  void init() { subscribe_to(hub_).value(); }
   void handle_events(Batch<std::uint64_t> events) {
     for (const std::uint64_t event : events) {
       sum_ += event;
@@ -106,7 +106,7 @@ class Visitor : public Consumer<Visitor, std::uint64_t> {
   void init() {
     SubscribeOptions<std::uint64_t> options;
     options.max_demand = 20;
-    static_cast<void>(subscribe_to(numbers_, std::move(options)));
+    subscribe_to(numbers_, std::move(options)).value();
   }
   void handle_events(Batch<std::uint64_t> events) {
     taken_ += events.size();

@@ -138,9 +138,9 @@ class ConsumerSide {
       // The link stays for as long as this goes on: subscriptions end by messages.
       Batch<In>& events = message.events;
       while (!events.empty() && !core_.stop_requested) {
-        Batch<In> part = link->manual ? std::move(events) : events.split_front(part_max(*link));
+        Batch<In> part = events.split_front(link->manual ? events.size() : part_max(*link));
         const std::size_t size = part.size();
-        call_handle_events(std::move(part), *link);
+        call_handle_events(part, *link);
         handled(*link, size);
       }
     }
@@ -160,9 +160,9 @@ class ConsumerSide {
     Link* link = find(id);
     if (link == nullptr) co_return;
     while (!events.empty() && !core_.stop_requested) {
-      Batch<In> part = link->manual ? std::move(events) : events.split_front(part_max(*link));
+      Batch<In> part = events.split_front(link->manual ? events.size() : part_max(*link));  // outlives the callback
       const std::size_t size = part.size();
-      Async<void> handling = call_handle_events(std::move(part), *link);
+      Async<void> handling = call_handle_events(part, *link);
       co_await handling;
       handled(*link, size);
     }
@@ -231,7 +231,8 @@ class ConsumerSide {
     post(link, *link.ops->ask, AskMessage{link.id, count});
   }
 
-  auto call_handle_events(Batch<In> events, const Link& link) {
+  /// `events` is moved from when the callback takes it by value.
+  auto call_handle_events(Batch<In>& events, const Link& link) {
     if constexpr (requires(Derived& stage) { stage.handle_events(std::move(events)); }) {
       return derived().handle_events(std::move(events));
     } else {

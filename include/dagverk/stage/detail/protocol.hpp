@@ -109,7 +109,7 @@ struct StageCall {
   using Payload = typename Call::Payload;
 
   static bool run(Node* node, ProcessCore& core) {
-    Stage& stage = static_cast<Stage&>(*core.behaviour);
+    auto& stage = static_cast<Stage&>(*core.behaviour);
     Result<typename Message::Reply> result = StageAccess::receive(stage, std::move(payload_of<Payload>(node).request));
     Call::reply(node, std::move(result));
     return false;

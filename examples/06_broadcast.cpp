@@ -14,8 +14,8 @@ struct Hub : dagverk::Producer<Hub, std::string> {
 
 struct Listener : dagverk::Consumer<Listener, std::string> {
   Listener(std::string name, dagverk::ServerRef<Hub> hub) : name_(std::move(name)), hub_(hub) {}
-  void init() { static_cast<void>(subscribe_to(hub_)); }
-  void handle_events(dagverk::Batch<std::string> events) {
+  void init() { subscribe_to(hub_).value(); }
+  void handle_events(const dagverk::Batch<std::string>& events) {
     for (const std::string& event : events) std::printf("%s heard: %s\n", name_.c_str(), event.c_str());
     if (events.back() == "left") stop();
   }
