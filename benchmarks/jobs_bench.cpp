@@ -6,6 +6,8 @@
 
 #include "dagverk/base/assert.hpp"
 #include "dagverk/base/concat.hpp"
+#include "dagverk/event/staged_event_manager.hpp"
+#include "dagverk/jobs/event_hub.hpp"
 #include "dagverk/jobs/job_client.hpp"
 #include "dagverk/jobs/node.hpp"
 #include "dagverk/runtime/completion.hpp"
@@ -16,8 +18,12 @@
 #include <algorithm>
 #include <atomic>
 #include <filesystem>
+#include <functional>
 #include <latch>
 #include <memory>
+#include <optional>
+#include <span>
+#include <stdexcept>
 #include <string>
 #include <unistd.h>
 #include <vector>
@@ -59,8 +65,10 @@ class NodeStore {
   std::unique_ptr<stores::SqliteStore> store_;
 };
 
-std::unique_ptr<jobs::Node> start_node(RuntimeBase& runtime, jobs::JobStore& store, jobs::JobRegistry registry) {
+std::unique_ptr<jobs::Node> start_node(RuntimeBase& runtime, jobs::JobStore& store, jobs::JobRegistry registry,
+                                       jobs::EventSink* events = nullptr) {
   jobs::NodeOptions options;
+  options.events = events;
   options.pools.push_back({.queues = {"default"}, .concurrency = concurrency});
   auto node = jobs::Node::start(runtime, store, std::move(registry), std::move(options));
   DAGVERK_ASSERT(node.has_value());
@@ -77,11 +85,78 @@ Async<void> enqueue_many(jobs::JobClient& client, std::size_t count) {
   }
 }
 
-double noop_jobs_per_second(bool journal) {
+/// Reads every event.
+class Healthy : public EventHandler<jobs::Event> {
+ public:
+  void handle_batch(std::span<const jobs::Event> events) {
+    for (const jobs::Event& event : events) sum_ += event.index();
+  }
+
+ private:
+  std::size_t sum_ = 0;
+};
+
+/// Never returns from its tenth event, until the measurement is over.
+class Hung : public EventHandler<jobs::Event> {
+ public:
+  static constexpr bool blocking = true;
+  explicit Hung(std::latch& over) : over_(over) {}
+  void handle_event(const jobs::Event& /*event*/) {
+    if (++seen_ == 10) over_.wait();
+  }
+
+ private:
+  std::latch& over_;
+  int seen_ = 0;
+};
+
+class Throwing : public EventHandler<jobs::Event> {
+ public:
+  void handle_event(const jobs::Event& /*event*/) {
+    if (++seen_ % 100 == 0) throw std::runtime_error("a hundred");
+  }
+
+ private:
+  int seen_ = 0;
+};
+
+/// A hub with the three, whose trouble must not reach the jobs.
+class TroubledHub {
+ public:
+  explicit TroubledHub(RuntimeBase& runtime) : hub_(runtime), sink_(hub_) {
+    HandlerOptions often;
+    often.restart.limit.max_restarts = 1'000'000;
+    often.restart.backoff = {.initial = 1ms, .max = 1ms};
+    DAGVERK_ASSERT(hub_.add_handler_blocking(event_handler<Healthy>("healthy")).has_value());
+    DAGVERK_ASSERT(
+        hub_.add_handler_blocking(event_handler<Hung>("hung", HandlerOptions(), std::ref(over_))).has_value());
+    DAGVERK_ASSERT(hub_.add_handler_blocking(event_handler<Throwing>("throwing", often)).has_value());
+  }
+  TroubledHub(const TroubledHub&) = delete;
+  TroubledHub& operator=(const TroubledHub&) = delete;
+  ~TroubledHub() {
+    over_.count_down();
+    const Result<EventStats> stats = hub_.stop_blocking(10s);
+    DAGVERK_ASSERT(stats.has_value());
+    for (const HandlerStats& handler : stats->handlers) {
+      DAGVERK_ASSERT(handler.published == handler.delivered + handler.dropped.total() + handler.buffered);
+    }
+  }
+  jobs::EventSink* sink() noexcept { return &sink_; }
+
+ private:
+  std::latch over_{1};
+  StagedEventManager<jobs::Event> hub_;
+  jobs::EventHubSink sink_;
+};
+
+double noop_jobs_per_second(bool journal, bool handlers = false) {
   constexpr std::size_t producers = 64;
   constexpr std::size_t each = 1500;
   constexpr std::size_t total = producers * each;
-  Runtime runtime;
+  Runtime runtime({.logger = &null_logger()});
+  std::optional<TroubledHub> hub;
+  if (handlers) hub.emplace(runtime);
   NodeStore store(runtime, journal);
   std::atomic<std::size_t> runs{0};
   std::latch all_ran(1);
@@ -90,7 +165,8 @@ double noop_jobs_per_second(bool journal) {
     if (++runs == total) all_ran.count_down();
   });
   jobs::JobClient client(runtime, *store);
-  const std::unique_ptr<jobs::Node> node = start_node(runtime, *store, std::move(registry));
+  const std::unique_ptr<jobs::Node> node =
+      start_node(runtime, *store, std::move(registry), hub ? hub->sink() : nullptr);
   const double taken = seconds([&] {
     for (std::size_t producer = 0; producer < producers; ++producer) {
       runtime.spawn([&client] { return enqueue_many(client, each); });
@@ -128,12 +204,27 @@ double start_latency() {
   return waits[count / 2];
 }
 
+/// Throughput with handlers as a ratio to that without, both measured in turn.
+double handlers_cost() {
+  constexpr int rounds = 3;
+  std::vector<double> with;
+  std::vector<double> without;
+  for (int round = 0; round < rounds; ++round) {
+    without.push_back(noop_jobs_per_second(false, false));
+    with.push_back(noop_jobs_per_second(false, true));
+  }
+  std::ranges::sort(with);
+  std::ranges::sort(without);
+  return with[rounds / 2] / without[rounds / 2];
+}
+
 }  // namespace
 
 void jobs_benchmarks(BenchReport& report) {
   report.run("jobs.sqlite.noop", "jobs/s", [] { return noop_jobs_per_second(false); });
   report.run("jobs.sqlite.noop_journaled", "jobs/s", [] { return noop_jobs_per_second(true); });
   report.run("jobs.sqlite.start.p50", "us", [] { return start_latency(); });
+  if (report.wants("handlers.cost")) BenchReport::print("handlers.cost", handlers_cost(), "ratio");
 }
 
 }  // namespace dagverk::bench
