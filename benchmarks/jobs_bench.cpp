@@ -125,8 +125,9 @@ class TroubledHub {
  public:
   explicit TroubledHub(RuntimeBase& runtime) : hub_(runtime), sink_(hub_) {
     HandlerOptions often;
-    often.restart.limit.max_restarts = 1'000'000;
-    often.restart.backoff = {.initial = 1ms, .max = 1ms};
+    often.restart.crashes_max = 0;
+    often.restart.delay_first = 1ms;
+    often.restart.delay_max = 1ms;
     DAGVERK_ASSERT(hub_.add_handler_blocking(event_handler<Healthy>("healthy")).has_value());
     DAGVERK_ASSERT(
         hub_.add_handler_blocking(event_handler<Hung>("hung", HandlerOptions(), std::ref(over_))).has_value());
