@@ -27,8 +27,8 @@ namespace dagverk::jobs {
 ///            how they ended, in batches, and never before they have. One lease covers all of it. When any part fails,
 ///            all of it starts again under a new epoch and what was in hand is run again. Jobs of dead nodes and jobs
 ///            whose time has come are looked for by every node.
-/// Threads:   one per unit of `thread` concurrency, and one for commands. All operations from any thread outside of the
-///            runtime's processes; `start` and `stop` block.
+/// Threads:   one per unit of `thread` concurrency, and one for commands. Operations from any thread outside of the
+///            runtime's processes; all but `stats`, `name` and `epoch` block, and `stop` is for one thread at a time.
 /// Errors:    `start`: `configuration` for options and definitions, else what the store says.
 /// Lifetime:  borrows runtime, store, and what the options point to. Goes before them; the destructor stops it with no
 ///            time to finish.
