@@ -129,7 +129,7 @@ class SlowSink : public Consumer<SlowSink, int> {
   SlowSink(Seen& seen, ProducerRef<int> producer, SubscribeOptions<int> options)
       : seen_(seen), producer_(producer), options_(std::move(options)) {}
   void init() { id_ = subscribe_to(producer_, options_).value(); }
-  Async<void> handle_events(Batch<int> events) {
+  Async<void> handle_events(const Batch<int>& events) {  // the batch outlives the callback, so a reference will do
     seen_.batches.emplace_back(events.begin(), events.end());
     co_await this_process::sleep(1s);
     seen_.notes.push_back(concat("done ", events.back()));
