@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <set>
 #include <sys/stat.h>
 #include <system_error>
 #include <unistd.h>

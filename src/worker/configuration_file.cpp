@@ -12,9 +12,9 @@
 #include <cstring>
 #include <fcntl.h>
 #include <limits>
-#include <set>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <utility>
 
 namespace dagverk::worker {
 namespace {
@@ -69,8 +69,8 @@ std::string got(const toml::node& node) {
 
 class Reader {
  public:
-  Reader(const std::string& path, const std::string& shown_path, Configuration& configuration, Mistakes& mistakes)
-      : shown_path_(shown_path), configuration_(configuration), mistakes_(mistakes) {
+  Reader(const std::string& path, std::string shown_path, Configuration& configuration, Mistakes& mistakes)
+      : shown_path_(std::move(shown_path)), configuration_(configuration), mistakes_(mistakes) {
     const std::size_t slash = path.rfind('/');
     if (slash != std::string::npos) folder_ = path.substr(0, std::max<std::size_t>(slash, 1));
   }
@@ -102,7 +102,7 @@ class Reader {
   static Members in_order(const toml::table& table) {
     Members members;
     for (const auto& [key, node] : table) members.emplace_back(std::string(key.str()), &node);
-    std::ranges::stable_sort(members, [](const auto& a, const auto& b) {
+    std::ranges::sort(members, [](const auto& a, const auto& b) {
       const auto x = a.second->source().begin;
       const auto y = b.second->source().begin;
       return x.line != y.line ? x.line < y.line : x.column < y.column;
@@ -230,10 +230,10 @@ class Reader {
       }
     } else if (key == "timeout") {
       read_duration(node, full_key, job.options.timeout, std::chrono::milliseconds(1), std::chrono::hours(24 * 366),
-                    "a duration from \"1ms\" to \"366d\", such as \"30s\", \"5m\", \"1h30m\"");
+                    R"(a duration from "1ms" to "366d", such as "30s", "5m", "1h30m")");
     } else if (key == "kill_grace") {
       read_duration(node, full_key, job.command.kill_grace, Duration::zero(), std::chrono::hours(1),
-                    "a duration from \"0s\" to \"1h\", such as \"5s\"");
+                    R"(a duration from "0s" to "1h", such as "5s")");
     } else if (key == "queue") {
       read_queue_name(node, full_key, job.options.queue);
     } else if (key == "retries") {

@@ -25,9 +25,9 @@ Duration duration(const SettingValue& value) { return Duration(number(value)); }
 constexpr SettingRow rows[] = {
     {"concurrency", Kind::count, 1, concurrency_max, "a whole number from 1 to 1024",
      [](Configuration& c, const SettingValue& v) { c.concurrency = static_cast<std::size_t>(number(v)); }},
-    {"stop_timeout", Kind::duration, 0, 86'400, "a duration from \"0s\" to \"1d\", such as \"25s\"",
+    {"stop_timeout", Kind::duration, 0, 86'400, R"(a duration from "0s" to "1d", such as "25s")",
      [](Configuration& c, const SettingValue& v) { c.stop_timeout = duration(v); }},
-    {"log_level", Kind::choice, 0, 0, "\"debug\", \"info\", \"warning\" or \"error\"",
+    {"log_level", Kind::choice, 0, 0, R"("debug", "info", "warning" or "error")",
      [](Configuration& c, const SettingValue& v) {
        const auto* const found = std::ranges::find(level_names, std::get<std::string>(v));
        c.log_level = static_cast<LogLevel>(found - std::begin(level_names));
@@ -36,11 +36,11 @@ constexpr SettingRow rows[] = {
      [](Configuration& c, const SettingValue& v) { c.journal = std::get<bool>(v); }},
     {"journal.rows", Kind::count, 1000, 1'000'000'000, "a whole number from 1000 to 1000000000",
      [](Configuration& c, const SettingValue& v) { c.journal_rows = static_cast<std::size_t>(number(v)); }},
-    {"journal.age", Kind::duration, 60, 86'400 * 3650L, "a duration from \"1m\" to \"3650d\", such as \"7d\"",
+    {"journal.age", Kind::duration, 60, 86'400 * 3650L, R"(a duration from "1m" to "3650d", such as "7d")",
      [](Configuration& c, const SettingValue& v) { c.journal_age = duration(v); }},
     {"dead.jobs", Kind::count, 1, 100'000'000, "a whole number from 1 to 100000000",
      [](Configuration& c, const SettingValue& v) { c.dead_jobs = static_cast<std::size_t>(number(v)); }},
-    {"dead.age", Kind::duration, 60, 86'400 * 3650L, "a duration from \"1m\" to \"3650d\", such as \"180d\"",
+    {"dead.age", Kind::duration, 60, 86'400 * 3650L, R"(a duration from "1m" to "3650d", such as "180d")",
      [](Configuration& c, const SettingValue& v) { c.dead_age = duration(v); }},
 };
 

@@ -9,7 +9,8 @@ namespace dagverk::worker {
 /// The signals of a program, read one after the other by its main thread. For programs, never for the library.
 ///
 /// Semantics: from construction on the signals are blocked in this thread and in those it starts, so none gets lost or
-///            interrupts anybody; SIGPIPE is ignored. Children of OsProcessSpawner begin with an empty mask.
+///            interrupts anybody; SIGPIPE is ignored. A SIGHUP that was
+///            ignored stays so. Children of OsProcessSpawner begin with an empty mask.
 /// Threads:   made before any other thread of the program. `wake` from any thread; `next` from one.
 /// Lifetime:  one per program; the mask stays as it is.
 class SignalWatch {

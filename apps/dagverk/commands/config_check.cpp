@@ -27,12 +27,14 @@ bool executable(const std::string& name) {
 
 std::string list_json(const std::vector<std::string>& texts) {
   std::vector<std::string> values;
+  values.reserve(texts.size());
   for (const std::string& text : texts) values.push_back(json_text(text));
   return json_list(values);
 }
 
 std::string queues_json(const worker::Configuration& configuration) {
   std::vector<std::string> queues;
+  queues.reserve(configuration.queues.size());
   for (const worker::QueueSettings& queue : configuration.queues) {
     queues.push_back(JsonObject().text("name", queue.name).number("concurrency", queue.concurrency).str());
   }
@@ -41,6 +43,7 @@ std::string queues_json(const worker::Configuration& configuration) {
 
 std::string jobs_json(const worker::Configuration& configuration) {
   std::vector<std::string> all;
+  all.reserve(configuration.jobs.size());
   for (const worker::JobSettings& job : configuration.jobs) {
     all.push_back(JsonObject()
                       .text("class", job.name)

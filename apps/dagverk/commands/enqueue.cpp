@@ -249,6 +249,7 @@ class Bulk {
 
   bool store() {
     std::vector<bool> due;
+    due.reserve(batch_.size());
     for (const jobs::EnqueueRequest& request : batch_) due.push_back(request.due.has_value());
     const auto outcomes = session_.wait(session_.store().enqueue(std::exchange(batch_, {})));
     if (!outcomes) {
