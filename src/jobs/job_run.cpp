@@ -66,8 +66,8 @@ Async<RunOutcome> run_on_thread(NodeEnvPtr env, std::shared_ptr<JobThreads> thre
   const StopAtEnd stop_at_end(stop);
   const Duration timeout = job->job_class->options.timeout;
   auto over_time = std::make_shared<std::atomic<bool>>(false);  // shared by the run and its watchdog
-  auto [completion, completer] = make_completion<Result<RunOutcome>>();
-  threads->submit([job, token = stop.get_token(), timeout, over_time, completer = std::move(completer)]() mutable {
+  CompletionPair<Result<RunOutcome>> ends = make_completion<Result<RunOutcome>>();
+  threads->submit([job, token = stop.get_token(), timeout, over_time, completer = std::move(ends.completer)]() mutable {
     RunOutcome outcome = run_function(*job, std::move(token));
     if (*over_time) outcome = timed_out(timeout, "before it returned");
     completer.complete(std::move(outcome));
@@ -81,7 +81,7 @@ Async<RunOutcome> run_on_thread(NodeEnvPtr env, std::shared_ptr<JobThreads> thre
       stop.request_stop();
     });
   }
-  Result<RunOutcome> outcome = co_await std::move(completion);
+  Result<RunOutcome> outcome = co_await std::move(ends.completion);
   if (watchdog) env->runtime.exit(watchdog, ExitReason::kill);
   if (outcome) co_return std::move(*outcome);
   co_return RunOutcome::given_back();  // its thread was stopped before it began
@@ -128,11 +128,12 @@ Async<RunOutcome> run_command(NodeEnvPtr env, JobPtr job, std::stop_source stop)
   const Duration timeout = options->timeout;
   OsProcessSpawner& spawner = *env->spawner;
   for (Backoff backoff;;) {
-    auto [completion, completer] = make_completion<Result<OsProcessResult>>();
+    CompletionPair<Result<OsProcessResult>> ends = make_completion<Result<OsProcessResult>>();
     OsProcessOptions attempt = *options;
-    Result<OsProcessId> id = spawner.start(
-        std::move(attempt),
-        [completer = std::move(completer)](OsProcessResult result) mutable { completer.complete(std::move(result)); });
+    Result<OsProcessId> id =
+        spawner.start(std::move(attempt), [completer = std::move(ends.completer)](OsProcessResult result) mutable {
+          completer.complete(std::move(result));
+        });
     if (!id && id.error().code() == ErrorCode::refused && !stop.stop_requested()) {
       co_await this_process::sleep(backoff.next());  // other pools' commands fill the spawner
       continue;
@@ -146,7 +147,7 @@ Async<RunOutcome> run_command(NodeEnvPtr env, JobPtr job, std::stop_source stop)
     const RunningChild child(spawner, *id);
     const std::stop_callback on_stop(stop.get_token(),
                                      [&spawner, child_id = *id] { static_cast<void>(spawner.terminate(child_id)); });
-    Result<OsProcessResult> result = co_await std::move(completion);
+    Result<OsProcessResult> result = co_await std::move(ends.completion);
     if (!result) co_return RunOutcome::given_back();
     co_return outcome_of(std::move(*result), timeout);
   }

@@ -1,5 +1,6 @@
 // A whole node on the deterministic runtime, over the SQLite store: what becomes of jobs.
 
+#include "jobs/faulty_store.hpp"
 #include "jobs/node_world.hpp"
 
 #include "dagverk/event/staged_event_manager.hpp"
@@ -400,6 +401,46 @@ TEST(Node, the_same_seed_gives_the_same_order_of_everything) {
   };
   EXPECT_EQ(run(11), run(11));
   EXPECT_NE(run(11), run(12));
+}
+
+TEST(Node, a_store_that_fails_before_or_after_any_operation_costs_no_job_and_stored_ends_are_not_stored_twice) {
+  using Fault = FaultyStore::Fault;
+  const FaultyStore::Rule before = [](std::size_t count) { return count % 3 == 0 ? Fault::none : Fault::before; };
+  const FaultyStore::Rule after = [](std::size_t count) { return count % 4 == 1 ? Fault::after : Fault::none; };
+  for (const FaultyStore::Rule& rule : {before, after}) {
+    for (const auto operation :
+         {&FaultyStore::on_settle, &FaultyStore::on_take, &FaultyStore::on_promote, &FaultyStore::on_renew}) {
+      World world;
+      SCOPED_TRACE(concat("DAGVERK_SEED=", world.runtime.seed()));
+      FaultyStore store(*world.store);
+      store.*operation = rule;
+      std::map<int, int> runs;
+      JobRegistry registry;
+      registry.define("Count",
+                      [&runs](int number) {
+                        if (++runs[number] == 1 && number % 5 == 0) throw std::runtime_error("once");
+                      },
+                      {.retry = {.delays = {50ms}}});
+      NodeOptions options;
+      options.pools.push_back({.queues = {"default"}, .concurrency = 3});
+      options.seed = 1;
+      options.events = &world.events;
+      const auto node = Node::start(world.runtime, store, std::move(registry), std::move(options)).value();
+      for (int number = 0; number < 30; ++number) world.enqueue("Count", concat("[", number, "]"));
+      world.runtime.advance(10min);
+      const QueueCounts counts = world.totals();
+      EXPECT_TRUE(counts.balanced());
+      EXPECT_EQ(counts.finished, 30U);
+      EXPECT_GT(node->stats().store_errors, 0U);
+      // An end that was on its way when a lost take made the node begin anew is told as lost, stored or not.
+      EXPECT_GE(world.events.all<JobFinished>().size() + world.events.all<JobLeaseLost>().size(), 30U);
+      if (operation == &FaultyStore::on_settle) {
+        EXPECT_EQ(node->stats().lease_lost, 0U);
+        EXPECT_EQ(world.events.all<JobFinished>().size(), 30U);
+        for (const auto& [number, count] : runs) EXPECT_EQ(count, number % 5 == 0 ? 2 : 1) << number;
+      }
+    }
+  }
 }
 
 /// Keeps the rows it is sent.
