@@ -60,7 +60,7 @@ Result<std::string> expand(std::string_view element, const JobArguments& argumen
     }
     if (out.empty() && !after_options && value.starts_with('-')) {
       return refused(found->index, job_class,
-                     "begins with \"-\" and could be taken for an option; put \"--\" before it in the command");
+                     R"(begins with "-" and could be taken for an option; put "--" before it in the command)");
     }
     out.append(value);
   }

@@ -39,6 +39,7 @@ RunOutcome outcome_of(const Result<void>& result) {
 
 }  // namespace detail
 
+// NOLINTNEXTLINE(performance-unnecessary-value-param): it is moved into the map, two lines from the end
 JobRegistry& JobRegistry::add(JobClass job_class) {
   if (mistake_) return *this;
   if (const Result<void> checked = check_class(job_class); !checked) {
@@ -46,7 +47,7 @@ JobRegistry& JobRegistry::add(JobClass job_class) {
         Error(ErrorCode::configuration, concat("job class \"", job_class.name, "\": ", checked.error().message()));
     return *this;
   }
-  const std::string name = job_class.name;
+  std::string name = job_class.name;
   if (!classes_.try_emplace(name, std::move(job_class)).second) {
     mistake_ = Error(ErrorCode::configuration, concat("job class \"", name, "\" is defined twice"));
   }
@@ -65,6 +66,7 @@ const JobClass* JobRegistry::find(std::string_view name) const noexcept {
 
 std::vector<const JobClass*> JobRegistry::classes() const {
   std::vector<const JobClass*> all;
+  all.reserve(classes_.size());
   for (const auto& [name, job_class] : classes_) all.push_back(&job_class);
   return all;
 }

@@ -54,7 +54,10 @@ class RunningChild {
   RunningChild(OsProcessSpawner& spawner, OsProcessId id) : spawner_(spawner), id_(id) {}
   RunningChild(const RunningChild&) = delete;
   RunningChild& operator=(const RunningChild&) = delete;
-  ~RunningChild() { static_cast<void>(spawner_.kill(id_, SIGKILL)); }  // no_process once it has ended
+  ~RunningChild() {
+    // Fails with no_process once it has ended, which is the ordinary case.
+    [[maybe_unused]] const Result<void> killed = spawner_.kill(id_, SIGKILL);
+  }
 
  private:
   OsProcessSpawner& spawner_;
@@ -145,8 +148,9 @@ Async<RunOutcome> run_command(NodeEnvPtr env, JobPtr job, std::stop_source stop)
       co_return RunOutcome::failed(error_class::command_not_started, std::string(id.error().message()));
     }
     const RunningChild child(spawner, *id);
-    const std::stop_callback on_stop(stop.get_token(),
-                                     [&spawner, child_id = *id] { static_cast<void>(spawner.terminate(child_id)); });
+    const std::stop_callback on_stop(stop.get_token(), [&spawner, child_id = *id] {
+      [[maybe_unused]] const Result<void> asked = spawner.terminate(child_id);
+    });
     Result<OsProcessResult> result = co_await std::move(ends.completion);
     if (!result) co_return RunOutcome::given_back();
     co_return outcome_of(std::move(*result), timeout);

@@ -94,7 +94,7 @@ std::size_t JobThreads::stop(Duration limit) {
   for (std::size_t index = 0; state_->real_threads && index < threads.size(); ++index) {
     if (!threads[index] || std::ranges::find(resting, index) != resting.end()) continue;
     // Its task never returned: closing the lane would wait for it. The thread and its lane stay until the program ends.
-    static_cast<void>(threads[index].release());
+    [[maybe_unused]] const ExternalLane* given_up = threads[index].release();
     ++stuck;
   }
   return stuck;

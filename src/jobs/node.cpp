@@ -156,7 +156,8 @@ NodeStopReport Node::stop(Duration deadline) {
     }
   }
   if (parts.supervisor.pid()) {
-    static_cast<void>(parts.supervisor.stop_blocking(ExitReason::shutdown, answer_slack));
+    const Result<void> down = parts.supervisor.stop_blocking(ExitReason::shutdown, answer_slack);
+    if (!down) env.runtime.logger().error("node.not_down", {{"node", env.name}, {"error", down.error().message()}});
   }
   if (const NodeEpoch left = env.epoch; left != 0) {  // it could not leave by itself
     const Result<std::size_t> retired = env.runtime.run(env.store.retire_node(left), answer_slack);

@@ -123,7 +123,7 @@ bool NodeServer::handle_call(Resize resize) {
   return true;
 }
 
-void NodeServer::handle_info(Exit exit) {
+void NodeServer::handle_info(const Exit& exit) {
   env_->runtime.logger().warning("node.part_failed", {{"node", env_->name}, {"reason", exit.reason.to_string()}});
   stop(ExitReason::custom(concat("a part of the node ended: ", exit.reason.to_string())));
 }

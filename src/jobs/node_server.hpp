@@ -46,7 +46,7 @@ class NodeServer : public GenServer<NodeServer> {
   Async<Summary> handle_call(Leave leave);
   Async<bool> handle_call(GoQuiet quiet);
   bool handle_call(Resize resize);
-  void handle_info(Exit exit);
+  void handle_info(const Exit& exit);
   /// Returns when no process of this registration uses the store any more.
   Async<void> terminate(const ExitReason& reason);
 

@@ -17,6 +17,9 @@
 #include <unistd.h>
 #include <vector>
 
+// One test forks, and the child starts threads of its own; the thread sanitizer would end it for that.
+extern "C" const char* __tsan_default_options() { return "die_after_fork=0"; }  // NOLINT(bugprone-reserved-identifier)
+
 namespace dagverk::jobs {
 namespace {
 
