@@ -174,34 +174,44 @@ TEST(NodeThreads, stopping_ends_a_command_and_gives_its_job_back) {
   EXPECT_EQ(decode_job(world.find(jid)->payload)->attempt(), 1U);
 }
 
+/// The life of the node that is killed: an OS process of its own that runs until then.
+[[noreturn]] void run_until_killed(int path_fd, int ready_fd) {
+  std::string path(4096, '\0');
+  const ssize_t size = ::read(path_fd, path.data(), path.size());
+  if (size <= 0) ::_exit(1);
+  path.resize(static_cast<std::size_t>(size));
+  Runtime runtime(RuntimeOptions{.workers = 1});
+  stores::SqliteOptions options;
+  options.path = path;
+  auto store = stores::SqliteStore::open(runtime, std::move(options));
+  if (!store) ::_exit(1);
+  JobRegistry registry;
+  registry.define("Held", [ready_fd] {
+    static_cast<void>(::write(ready_fd, "x", 1));
+    for (;;) ::pause();
+  });
+  NodeOptions node_options;
+  node_options.pools.push_back({.queues = {"default"}, .concurrency = 1});
+  auto node = Node::start(runtime, **store, std::move(registry), std::move(node_options));
+  if (!node) ::_exit(1);
+  for (;;) ::pause();
+}
+
 TEST(NodeThreads, jobs_of_a_node_that_was_killed_run_elsewhere_within_a_second) {
+  int path_pipe[2];
+  int ready[2];
+  ASSERT_EQ(::pipe(path_pipe), 0);
+  ASSERT_EQ(::pipe(ready), 0);
+  // Forked before this program has any thread: neither the standard library nor a sanitizer promises anything after.
+  const pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) run_until_killed(path_pipe[0], ready[1]);
   World world(RuntimeOptions{.workers = 2});
   const std::string jid = world.enqueue("Held");
   const std::string path = world.folder.file("jobs.db");
-  int ready[2];
-  ASSERT_EQ(::pipe(ready), 0);
-  world.store.reset();  // no handle of SQLite crosses a fork
-  const pid_t child = ::fork();
-  ASSERT_GE(child, 0);
-  if (child == 0) {
-    // Threads of the parent's runtime do not exist here: nothing of it is touched.
-    Runtime* runtime = new Runtime(RuntimeOptions{.workers = 1});
-    stores::SqliteOptions options;
-    options.path = path;
-    auto store = stores::SqliteStore::open(*runtime, std::move(options));
-    JobRegistry registry;
-    registry.define("Held", [&ready] {
-      static_cast<void>(::write(ready[1], "x", 1));
-      for (;;) ::pause();
-    });
-    NodeOptions node_options;
-    node_options.pools.push_back({.queues = {"default"}, .concurrency = 1});
-    auto node = Node::start(*runtime, **store, std::move(registry), std::move(node_options));
-    for (;;) ::pause();
-  }
+  ASSERT_EQ(::write(path_pipe[1], path.data(), path.size()), static_cast<ssize_t>(path.size()));
   char byte = 0;
   ASSERT_EQ(::read(ready[0], &byte, 1), 1);  // the job runs there
-  world.store = world.open_store();
   JobRegistry registry;
   registry.define("Held", [] {});
   const std::unique_ptr<Node> node = world.start(std::move(registry), 1);
