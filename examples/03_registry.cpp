@@ -16,7 +16,7 @@ class Client : public dagverk::GenServer<Client> {
     std::string text;
   };
   Client(Rooms rooms, std::string name) : name_(name), joined_(rooms.register_self("lobby", std::move(name))) {}
-  std::string handle_call(Say say) { return name_ + (joined_ ? " hears " : " is outside of ") + say.text; }
+  std::string handle_call(const Say& say) { return name_ + (joined_ ? " hears " : " is outside of ") + say.text; }
 
  private:
   std::string name_;

@@ -18,7 +18,8 @@
 #include <vector>
 
 // One test forks, and the child starts threads of its own; the thread sanitizer would end it for that.
-extern "C" const char* __tsan_default_options() { return "die_after_fork=0"; }  // NOLINT(bugprone-reserved-identifier)
+// NOLINTNEXTLINE(bugprone-reserved-identifier,readability-identifier-naming): the sanitizer's own name
+extern "C" const char* __tsan_default_options() { return "die_after_fork=0"; }
 
 namespace dagverk::jobs {
 namespace {
