@@ -20,6 +20,7 @@ RULES = [
     (r"_clock::now\(|this_thread::sleep_|\busleep\(", TESTED, r"src/base/clock\.cpp|tests/integration/",
      "takes time from elsewhere than the injected Clock"),
     (r"\bassert\(", CODE, r"$^", "vanishes in release builds: DAGVERK_ASSERT"),
+    (r"^(?=.{121})\s*//.*", TESTED, r"$^", "goes beyond 120 columns: comments are laid out by hand"),
     (r"\batomic_thread_fence\b", TESTED, r"$^", "is not understood by the thread sanitizer: order the accesses themselves"),
 ]
 FOLDERS = ["include", "src", "apps", "tests", "examples", "benchmarks", "fuzz", "cmake", "tools", "docs", ".ci", "web"]
@@ -59,6 +60,7 @@ def self_test():
         ("tests/a.cpp", "std::this_thread::sleep_for(1ms);", "injected Clock"),
         ("src/a.cpp", "assert(x);", "DAGVERK_ASSERT"),
         ("src/a.cpp", "std::atomic_thread_fence(std::memory_order_seq_cst);", "thread sanitizer"),
+        ("src/a.cpp", "  // " + "far " * 30, "beyond 120 columns"),
         ("src/base/clock.cpp", "std::this_thread::sleep_for(d); std::chrono::steady_clock::now();", None),
         ("src/a.cpp", "static_assert(x); DAGVERK_ASSERT(x); // https://host/work/x, src/work/y", None),
     ]

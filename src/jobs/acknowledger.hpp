@@ -17,9 +17,8 @@ class Promoter;
 /// Tells the store how runs ended, in batches: whatever comes while one batch is under way is the next.
 ///
 /// Semantics: a run is reported (events, counters) once the store has it. When the store fails, the batch is tried
-/// again
-///            with growing pauses; repeating is safe. A settlement that the store finds invalid becomes a burial with
-///            the bytes as they are.
+///            again with growing pauses; repeating is safe. A settlement that the store finds invalid becomes a burial
+///            with the bytes as they are.
 /// Bounds:    holds what its pool lets it hold: the pool takes no more jobs while too many ends are not stored.
 class Acknowledger : public GenServer<Acknowledger> {
  public:

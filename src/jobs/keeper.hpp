@@ -9,8 +9,7 @@ namespace dagverk::jobs {
 /// Keeps the node's lease, and looks for nodes that lost theirs or died: puts their jobs back.
 ///
 /// Semantics: a renewal that is refused ends the keeper, and with it the whole pipeline, which then starts again under
-/// a
-///            new epoch.
+///            a new epoch.
 class Keeper : public GenServer<Keeper> {
  public:
   struct Beat {};

@@ -17,9 +17,8 @@ class WorkerPool;
 /// Takes jobs of a pool's queues from the store, as many as the pool has asked for.
 ///
 /// Semantics: one take at a time; asks that come meanwhile are served together by the next. When the queues are empty
-/// it
-///            waits for `Look`, which the change watcher sends. A lost lease ends it, and with it the whole pipeline,
-///            which then starts again under a new epoch.
+///            it waits for `Look`, which the change watcher sends. A lost lease ends it, and with it the whole
+///            pipeline, which then starts again under a new epoch.
 class QueueProducer : public Producer<QueueProducer, TakenJob> {
  public:
   struct Look {};

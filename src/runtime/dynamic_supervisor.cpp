@@ -99,8 +99,7 @@ ChildCounts DynamicSupervisor::handle_call(CountChildren /*count*/) {
 
 void DynamicSupervisor::handle_cast(Stop stop_request) { stop(std::move(stop_request.reason)); }
 
-// ---- a child has ended
-// -------------------------------------------------------------------------------------------------
+// ---- a child has ended ---------------------------------------------------------------------------------------------
 
 Async<void> DynamicSupervisor::handle_info(Exit exit) {
   const auto found = children_.find(exit.from.number());
@@ -181,8 +180,7 @@ Async<void> DynamicSupervisor::handle_info(Retry retry) {
   co_await restart(retry.key);
 }
 
-// ---- from outside
-// ------------------------------------------------------------------------------------------------------
+// ---- from outside --------------------------------------------------------------------------------------------------
 
 Async<Result<ExitReason>> DynamicSupervisorRef::stop_server(ServerRef<DynamicSupervisor> server, ExitReason reason) {
   server.cast_of<DynamicSupervisor::Stop>(std::move(reason));

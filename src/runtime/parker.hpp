@@ -9,8 +9,7 @@ namespace dagverk::detail {
 /// Lets one thread sleep until another has something for it.
 ///
 /// Semantics: `unpark` leaves a permit; `park` takes one or sleeps until there is one or `limit` passed. Permits do not
-/// add up; `park` may
-///            also return without cause.
+///            add up; `park` may also return without cause.
 /// Threads:   `park` from one thread, `unpark` from any.
 class Parker {
  public:

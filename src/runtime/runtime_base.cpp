@@ -242,8 +242,7 @@ Result<Node*> block_on_reply(Pid callee, Node* request, CallHeader& header, Dura
   return Error(ErrorCode::timeout);
 }
 
-// ---- how a server starts and ends
-// --------------------------------------------------------------------------------------
+// ---- how a server starts and ends ----------------------------------------------------------------------------------
 
 bool prepare_server(ProcessCore& core, const ProcessType& type, const StartOptions& options, Error& error) {
   core.type.store(&type, std::memory_order_relaxed);
@@ -622,8 +621,7 @@ std::vector<EdgeInfo> EdgeTable::list() const {
   return infos;
 }
 
-// ---- external completions
-// ----------------------------------------------------------------------------------------------
+// ---- external completions ------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -662,8 +660,7 @@ bool CompletionCore::start_waiting(std::coroutine_handle<> resume_point, Duratio
 
 }  // namespace detail
 
-// ---- RuntimeBase
-// -------------------------------------------------------------------------------------------------------
+// ---- RuntimeBase ---------------------------------------------------------------------------------------------------
 
 RuntimeBase::RuntimeBase(const Clock& clock, Logger& logger)
     : clock_(clock),
@@ -862,8 +859,7 @@ void RuntimeBase::leak_processes() noexcept {
   detail::keep_for_ever(edges_.release());
 }
 
-// ---- this_process
-// ------------------------------------------------------------------------------------------------------
+// ---- this_process --------------------------------------------------------------------------------------------------
 
 namespace this_process {
 

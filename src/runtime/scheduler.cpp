@@ -105,8 +105,7 @@ Scheduler::Scheduler(Runtime& runtime, const RuntimeOptions& options)
 
 Scheduler::~Scheduler() { stop(Duration::zero()); }
 
-// ---- making ready
-// ------------------------------------------------------------------------------------------------------
+// ---- making ready --------------------------------------------------------------------------------------------------
 
 void Scheduler::make_ready(ProcessCore& core) noexcept {
   if (BlockingHost* host = core.host.load(std::memory_order_acquire); host != nullptr) [[unlikely]] {
@@ -201,8 +200,7 @@ void Scheduler::wake_for_surplus() noexcept {
   if (last_surplus_wake_.compare_exchange_strong(last, now, std::memory_order_relaxed)) wake_one();
 }
 
-// ---- running
-// -----------------------------------------------------------------------------------------------------------
+// ---- running -------------------------------------------------------------------------------------------------------
 
 ProcessCore* Scheduler::next_local(Worker& self) noexcept {
   if (self.run_next_streak < run_next_streak_max || self.queue.size() == 0) {
@@ -275,8 +273,7 @@ void Scheduler::fire_due_timers() noexcept {
   if (*next <= now) runtime_.fire_timers(now);
 }
 
-// ---- searching and sleeping
-// --------------------------------------------------------------------------------------------
+// ---- searching and sleeping ----------------------------------------------------------------------------------------
 
 ProcessCore* Scheduler::steal(Worker& self, Worker& victim) noexcept {
   Worker::Sight& sight = self.sights[victim.number];
@@ -398,8 +395,7 @@ Result<void> Scheduler::block_on(BlockingWaiter& waiter, Duration timeout) noexc
   return {};
 }
 
-// ---- servers that block
-// ------------------------------------------------------------------------------------------------
+// ---- servers that block --------------------------------------------------------------------------------------------
 
 void BlockingHost::make_ready(ProcessCore& core) noexcept {
   MutexLock lock(mutex_);
@@ -447,8 +443,7 @@ void Scheduler::run_host(BlockingHost& host) {
   }
 }
 
-// ---- the watchdog
-// ------------------------------------------------------------------------------------------------------
+// ---- the watchdog --------------------------------------------------------------------------------------------------
 
 void Scheduler::run_watchdog() {
   std::uint32_t idle_rounds = 0;
@@ -515,8 +510,7 @@ void Scheduler::start_spare() {
   worker.thread = std::thread([this, &worker] { run_worker(worker); });
 }
 
-// ---- the end
-// -----------------------------------------------------------------------------------------------------------
+// ---- the end -------------------------------------------------------------------------------------------------------
 
 void Scheduler::process_gone() noexcept {
   MutexLock lock(stop_mutex_);

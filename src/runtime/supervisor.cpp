@@ -54,8 +54,7 @@ Supervisor::Supervisor(SupervisorOptions options, std::vector<ChildSpec> childre
 
 Supervisor::~Supervisor() = default;
 
-// ---- starting and stopping all
-// -----------------------------------------------------------------------------------------
+// ---- starting and stopping all -------------------------------------------------------------------------------------
 
 Async<InitResult> Supervisor::init() {
   this_process::trap_exits();
@@ -107,8 +106,7 @@ Async<void> Supervisor::stop_one(Child& child) {
   co_await detail::stop_children(std::move(one), options_.kill_timeout);
 }
 
-// ---- a child has ended
-// -------------------------------------------------------------------------------------------------
+// ---- a child has ended ---------------------------------------------------------------------------------------------
 
 Async<void> Supervisor::handle_info(Exit exit) {
   Child* child = find(exit.from);
@@ -259,8 +257,7 @@ Async<void> Supervisor::handle_info(Retry retry) {
   co_await restart_group(retry.serial, whole);
 }
 
-// ---- requests
-// ----------------------------------------------------------------------------------------------------------
+// ---- requests ------------------------------------------------------------------------------------------------------
 
 Async<Result<Pid>> Supervisor::handle_call(StartChild start) {
   if (const Child* present = find(start.spec.id); present != nullptr) {
@@ -340,8 +337,7 @@ ChildCounts Supervisor::handle_call(CountChildren /*count*/) {
 
 void Supervisor::handle_cast(Stop stop_request) { stop(std::move(stop_request.reason)); }
 
-// ---- the table
-// ---------------------------------------------------------------------------------------------------------
+// ---- the table -----------------------------------------------------------------------------------------------------
 
 Supervisor::Child* Supervisor::find(std::string_view id) const noexcept {
   for (const std::unique_ptr<Child>& child : children_) {
@@ -376,8 +372,7 @@ void Supervisor::forget(const Child& child) {
   std::erase_if(children_, [&](const std::unique_ptr<Child>& other) { return other.get() == &child; });
 }
 
-// ---- from outside
-// ------------------------------------------------------------------------------------------------------
+// ---- from outside --------------------------------------------------------------------------------------------------
 
 Async<Result<ExitReason>> SupervisorRef::stop_server(ServerRef<Supervisor> server, ExitReason reason) {
   server.cast_of<Supervisor::Stop>(std::move(reason));

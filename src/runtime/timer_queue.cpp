@@ -27,8 +27,7 @@ bool TimerQueue::before(const TimerEntry& a, const TimerEntry& b) noexcept {
   return a_deadline != b_deadline ? a_deadline < b_deadline : a.order < b.order;
 }
 
-// ---- the heap of the current tick
-// --------------------------------------------------------------------------------------
+// ---- the heap of the current tick ----------------------------------------------------------------------------------
 
 void TimerQueue::heap_place(TimerEntry* entry, std::size_t position) {
   heap_[position] = entry;
@@ -59,8 +58,7 @@ void TimerQueue::sift_down(std::size_t position) {
   heap_place(entry, position);
 }
 
-// ---- the wheel
-// ---------------------------------------------------------------------------------------------------------
+// ---- the wheel -----------------------------------------------------------------------------------------------------
 
 void TimerQueue::insert(TimerEntry* entry) {
   const Tick tick = tick_of(entry->deadline.load(std::memory_order_relaxed));
@@ -147,8 +145,7 @@ void TimerQueue::publish_next() {
   next_deadline_.store(next, std::memory_order_relaxed);
 }
 
-// ---- what others call
-// --------------------------------------------------------------------------------------------------
+// ---- what others call ----------------------------------------------------------------------------------------------
 
 void TimerQueue::make_spare(TimerEntry* entry) {
   entry->sequence.fetch_add(1, std::memory_order_relaxed);

@@ -31,8 +31,8 @@ struct TimerEntry {
 /// The pending timers of a runtime, earliest first; equal deadlines in the order they were armed.
 ///
 /// Semantics: a hierarchical wheel of ticks for what is far off, and a heap for what falls into the current tick or
-/// earlier, so that the
-///            order is exact. Arming and cancelling are O(1), a timer moves down at most once per level on its way.
+///            earlier, so that the order is exact. Arming and cancelling are O(1), a timer moves down at most once per
+///            level on its way.
 /// Threads:   any.
 /// Bounds:    entries are reused; memory is that of the most timers ever pending at once.
 class TimerQueue {

@@ -761,8 +761,7 @@ TEST_P(JobStoreConformance, the_journal_keeps_to_its_limits_and_says_what_a_read
   EXPECT_EQ(store->read_journal({late.next, 100, {}})->next, late.next);
 }
 
-// --- waiting for changes
-// -----------------------------------------------------------------------------------------------
+// --- waiting for changes --------------------------------------------------------------------------------------------
 
 TEST_P(JobStoreConformance, a_wait_for_change_that_has_already_happened_returns_at_once) {
   const std::uint64_t ready = store_->store().change_count(jobs::ChangeKind::ready);

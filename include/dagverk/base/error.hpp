@@ -44,8 +44,10 @@ enum class ErrorCode : std::uint8_t {
 /// Why an operation failed: a code for programs and a sentence for people.
 ///
 /// Semantics: a value; copies share one immutable message. Converts to any failed `Result<T>`, so `return Error{…};`
-/// works. Threads:   distinct copies may be used on distinct threads. Errors:    copying never throws. Bounds:    two
-/// words.
+///            works.
+/// Threads:   distinct copies may be used on distinct threads.
+/// Errors:    copying never throws.
+/// Bounds:    two words.
 class Error {
  public:
   Error(ErrorCode code, std::string message);

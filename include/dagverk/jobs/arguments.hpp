@@ -192,8 +192,7 @@ struct ArgumentCodec<std::map<std::string, T>> {
 /// A job's arguments, split but not yet converted.
 ///
 /// Semantics: errors say which argument, counted from 1, of which class: `argument 2 of Resize: expected an integer,
-/// got "12"`. They quote at
-///            most 60 bytes of the argument.
+///            got "12"`. They quote at most 60 bytes of the argument.
 /// Lifetime:  borrows the texts given to `parse`.
 class JobArguments {
  public:

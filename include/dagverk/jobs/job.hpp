@@ -39,9 +39,8 @@ enum class JobDialect : std::uint8_t {
 /// A job as it was read: the original payload bytes, and what we understand of them.
 ///
 /// Semantics: immutable. The bytes are those that a store acknowledges, moves and keeps; a changed payload is made by
-/// editing them
-///            (`job_codec.hpp`), never by encoding a Job. Where a member occurs twice, its last occurrence counts, as
-///            for Sidekiq.
+///            editing them (`job_codec.hpp`), never by encoding a Job. Where a member occurs twice, its last occurrence
+///            counts, as for Sidekiq.
 /// Threads:   may be read from several threads at once.
 /// Lifetime:  views point into this object: they end with it, and when it is moved or assigned.
 /// Bounds:    one copy of the payload, plus the decoded text of members that are written with escapes.

@@ -32,7 +32,7 @@ struct CodecOptions {
 /// Reads a payload. `taken_from` is the queue it was found in, which counts when the payload names none.
 ///
 /// Errors: `too_large` over the size limit, else `malformed_job` with what is wrong and where. The caller still has the
-/// bytes.
+///         bytes.
 [[nodiscard]] Result<Job> decode_job(std::string_view payload, std::string_view taken_from = "default",
                                      const CodecOptions& options = {});
 
@@ -60,7 +60,7 @@ using JidGenerator = std::function<std::string()>;
 
 /// Makes the payload of a new job, created (and, unless scheduled, enqueued) at `now`, and reads it back.
 /// Errors: `invalid_argument` for a member outside its range, `malformed_job` for arguments that are no JSON array,
-/// `too_large`.
+///         `too_large`.
 [[nodiscard]] Result<Job> encode_new_job(const NewJob& job, WallTime now, const JidGenerator& make_jid = random_jid,
                                          const CodecOptions& options = {});
 
@@ -98,10 +98,9 @@ enum class OwnedMember : std::uint8_t {
 /// A list of changes to members that we own.
 ///
 /// Semantics: `set` gives an existing member a new value where it stands, or appends the member; `remove` takes it out
-/// with one comma. All other
-///            bytes keep their place and spelling: white space, number forms, escapes, members that occur twice. An
-///            edited member that occurs several times stays only where it was last. A later change of the same member
-///            replaces an earlier one.
+///            with one comma. All other bytes keep their place and spelling: white space, number forms, escapes,
+///            members that occur twice. An edited member that occurs several times stays only where it was last. A
+///            later change of the same member replaces an earlier one.
 /// Errors:    none until `edit_job`. Texts that are not UTF-8 are scrubbed: U+FFFD for each wrong byte.
 class JobEdit {
  public:

@@ -13,8 +13,7 @@
 /// What happens to jobs, queues and nodes, as the EventHub broadcasts it and the journal keeps it.
 ///
 /// Semantics: plain values. JobStarted, JobFinished, JobFailed and the three Queue… events have Verk's names and field
-/// names; of the job they
-///            carry its identity instead of all of it, never its arguments.
+///            names; of the job they carry its identity instead of all of it, never its arguments.
 /// Units:     instants are WallTime, of the node that made the event.
 namespace dagverk::jobs {
 

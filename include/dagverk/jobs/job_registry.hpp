@@ -144,7 +144,7 @@ class JobRegistry {
   }
 
   /// Errors: `configuration`, about the first wrong definition: a name that is no class name or was used before, a
-  /// queue that is none, a retry policy or a command template out of range.
+  ///         queue that is none, a retry policy or a command template out of range.
   [[nodiscard]] Result<void> check() const;
 
   /// Null when no class has exactly this name. Lifetime: until the registry changes.

@@ -79,7 +79,7 @@ class JobStore {
   /// Prolongs the lease, and trims what is over its limits, in slices. Returns how many rows were trimmed.
   /// `detail`: replaces what was registered. Repeating is safe.
   /// Errors: `refused`: the node was found dead and its jobs are being rescued. Its tokens are worthless; stop its jobs
-  /// if that is possible, and register again.
+  ///         if that is possible, and register again.
   [[nodiscard]] virtual Reply<std::size_t> renew_lease(NodeEpoch node, std::optional<std::string> detail) = 0;
 
   /// Ends a node in order: its jobs go back to the front of their queues, attempt unchanged. Returns how many.

@@ -23,10 +23,9 @@ namespace dagverk::jobs {
 ///   (*node)->stop(25s);
 ///
 /// Semantics: per pool a producer takes jobs by demand, a pool runs each in a process of its own, an acknowledger
-/// stores
-///            how they ended, in batches, and never before they have. One lease covers all of it. When any part fails,
-///            all of it starts again under a new epoch and what was in hand is run again. Jobs of dead nodes and jobs
-///            whose time has come are looked for by every node.
+///            stores how they ended, in batches, and never before they have. One lease covers all of it. When any part
+///            fails, all of it starts again under a new epoch and what was in hand is run again. Jobs of dead nodes and
+///            jobs whose time has come are looked for by every node.
 /// Threads:   one per unit of `thread` concurrency, and one for commands. Operations from any thread outside of the
 ///            runtime's processes; all but `stats`, `name` and `epoch` block, and `stop` is for one thread at a time.
 /// Errors:    `start`: `configuration` for options and definitions, else what the store says.

@@ -71,10 +71,9 @@ struct RetryDecision {
 /// Decides about `job`, which has just failed (its payload does not yet say so).
 ///
 /// Semantics: the payload wins over the policy, in this order. `retry: false` discards. `retry_for` allows retries
-/// until that long after the
-///            first failure. `retry: N` allows N retries. Else `max_retry_count`, else `policy.max_retries`. Without a
-///            retry left: to the dead set, or away when the payload's `dead`, else the policy's, is false. Sidekiq adds
-///            its random part to a class's own delays, too; ours are exact.
+///            until that long after the first failure. `retry: N` allows N retries. Else `max_retry_count`, else
+///            `policy.max_retries`. Without a retry left: to the dead set, or away when the payload's `dead`, else the
+///            policy's, is false. Sidekiq adds its random part to a class's own delays, too; ours are exact.
 /// Errors:    none; an exception of the policy's rule is swallowed.
 [[nodiscard]] RetryDecision decide_retry(const Job& job, const RetryPolicy& policy, WallTime failed_at, Random& random,
                                          std::string_view error_class = {}, std::string_view error_message = {});

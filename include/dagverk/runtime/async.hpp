@@ -89,8 +89,7 @@ class AsyncPromise<void> : public AsyncPromiseBase {
 /// function of ours returns.
 ///
 /// Semantics: lazy: nothing runs before it is awaited (by another Async) or returned to the runtime (by a callback).
-/// While it waits, the
-///            process waits, not the thread. An exception travels to whoever awaits.
+///            While it waits, the process waits, not the thread. An exception travels to whoever awaits.
 /// Threads:   belongs to one process; never awaited outside of one.
 /// Errors:    destroying it while suspended destroys everything it holds; that is how an exit signal ends a wait.
 /// Lifetime:  parameters taken by reference must outlive it; take them by value unless the caller awaits at once.

@@ -32,13 +32,12 @@ struct TraceStep {
 /// Runs processes on the caller's thread, in an order drawn from a seed, under a clock that only `advance` moves.
 ///
 /// Semantics: one message of one ready process at a time, chosen at random among all that could run; the same seed and
-/// the same program
-///            give the same order, always. Lanes (the outside world) are among the choices. Nothing here waits: a
-///            blocking call runs the scheduler until the answer is there, moving the clock to the next timer whenever
-///            nothing else is left.
+///            the same program give the same order, always. Lanes (the outside world) are among the choices. Nothing
+///            here waits: a blocking call runs the scheduler until the answer is there, moving the clock to the next
+///            timer whenever nothing else is left.
 /// Threads:   one: whichever calls.
 /// Lifetime:  as Runtime. The destructor drops every process where it stands, without terminate; `stop_all` ends them
-/// in order first.
+///            in order first.
 class DeterministicRuntime final : public RuntimeBase {
  public:
   explicit DeterministicRuntime(DeterministicOptions options = {});

@@ -10,9 +10,8 @@ namespace dagverk {
 /// Why a process ended, as a value that links carry and monitors report.
 ///
 /// Semantics: `normal`, `shutdown` and `shutdown_with(…)` are *normal-ish*: a transient child is not restarted after
-/// them. `kill` cannot
-///            be trapped; those linked to the killed see `killed`. An exception that left a callback becomes
-///            `error(type, message)`.
+///            them. `kill` cannot be trapped; those linked to the killed see `killed`. An exception that left a
+///            callback becomes `error(type, message)`.
 /// Threads:   a value; copies share one immutable text.
 class ExitReason {
  public:

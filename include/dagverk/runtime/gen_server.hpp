@@ -13,8 +13,7 @@ namespace dagverk {
 /// A process with private state that answers calls and takes casts, one at a time, in order of arrival.
 ///
 /// Semantics: OTP's gen_server, typed. `class Counter : public GenServer<Counter>` has, all public and each a plain
-/// function or a
-///            coroutine (`Async<…>`):
+///            function or a coroutine (`Async<…>`):
 ///              `handle_cast(M)`             a message without an answer;
 ///              `handle_call(M)`             returns `M::Reply`, or `Result` of it, or nothing when Reply is void;
 ///              `handle_call(M, From<M>)`    answers later, from anywhere;

@@ -44,9 +44,8 @@ struct OsProcessLimits {
 /// What to run and within which bounds.
 ///
 /// Semantics: never a shell. The child leads a process group of its own, has default signal dispositions, an empty
-/// signal
-///            mask, no descriptor besides 0, 1 and 2, and is killed by the kernel when our program ends in whatever
-///            way.
+///            signal mask, no descriptor besides 0, 1 and 2, and is killed by the kernel when our program ends in
+///            whatever way.
 struct OsProcessOptions {
   /// The executable, then its arguments. A first element without '/' is searched in `PATH`; relative and empty entries
   /// of `PATH` are passed over. A relative path counts from our working directory, not from the child's.
@@ -121,25 +120,24 @@ struct OsProcessSpawnerOptions {
 /// own.
 ///
 /// Semantics: the thread that starts a child must outlive it, since the kernel ties the death signal to that thread;
-/// hence one
-///            long-lived thread. Waiting is by pidfd: no signal handler is installed and other children of the program
-///            are left alone. When a child ends, what remains of its process group is killed before its result is
-///            delivered. Descendants that leave the group (setsid, setpgid) are out of reach. When our own program is
-///            killed, its children are; their own children are not.
+///            hence one long-lived thread. Waiting is by pidfd: no signal handler is installed and other children of
+///            the program are left alone. When a child ends, what remains of its process group is killed before its
+///            result is delivered. Descendants that leave the group (setsid, setpgid) are out of reach. When our own
+///            program is killed, its children are; their own children are not.
 /// Threads:   all operations may be called from any thread; none waits for a child, except `stop` and the destructor.
 ///            Callbacks run on the spawner's thread, one at a time, without a lock held: they must be short, must not
 ///            throw and must not destroy the spawner. They may call every operation; `stop` then returns without
 ///            waiting.
 /// Errors:    what can be known beforehand fails in `start`; what the kernel refuses later arrives as `not_started`.
 /// Lifetime:  borrows `clock`, which must outlive it and move with real time.
-/// Bounds:    `running_limit` children with their inputs and outputs; `start` refuses more.
-/// Needs Linux 5.9. SIGCHLD must not be ignored (SIG_IGN, SA_NOCLDWAIT), for then the kernel throws results away.
+/// Bounds:    `running_limit` children with their inputs and outputs; `start` refuses more. Needs Linux 5.9. SIGCHLD
+///            must not be ignored (SIG_IGN, SA_NOCLDWAIT), for then the kernel throws results away.
 class OsProcessSpawner {
  public:
   using Callback = std::move_only_function<void(OsProcessResult)>;
 
   /// Errors: `configuration` for a value out of range or ignored SIGCHLD; `unavailable` when descriptors, memory or
-  /// threads have run out.
+  ///         threads have run out.
   [[nodiscard]] static Result<std::unique_ptr<OsProcessSpawner>> create(const OsProcessSpawnerOptions& options = {},
                                                                         const Clock& clock = system_clock());
   OsProcessSpawner(const OsProcessSpawner&) = delete;

@@ -30,8 +30,7 @@ struct RestartBackoff {
 /// The restarts of one child, or of all children of a supervisor: says when to give up and how long to wait.
 ///
 /// Semantics: OTP's restart intensity. A restart that is exactly `window` old still counts; OTP counts whole seconds,
-/// we
-///            count exactly.
+///            we count exactly.
 /// Threads:   a value; not thread-safe.
 /// Bounds:    remembers `max_restarts` + 1 instants.
 class RestartHistory {

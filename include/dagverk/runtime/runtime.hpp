@@ -39,13 +39,12 @@ struct StopReport {
 /// Runs processes on a pool of threads that steal work from one another.
 ///
 /// Semantics: a process moves between threads, never runs on two. A callback that keeps its thread for more than
-/// `stuck_after` does not
-///            stop the others: a spare thread takes over, and the process is reported with what it handles.
+///            `stuck_after` does not stop the others: a spare thread takes over, and the process is reported with what
+///            it handles.
 /// Threads:   creates `workers` threads and one watchdog; one more per blocking server and per lane.
 /// Errors:    see RuntimeBase.
 /// Lifetime:  the destructor stops it. Threads stuck in a callback cannot be ended: their memory stays valid, and a
-/// program that has some
-///            should leave by `_exit` once it has flushed.
+///            program that has some should leave by `_exit` once it has flushed.
 class Runtime final : public RuntimeBase {
  public:
   explicit Runtime(RuntimeOptions options = {});

@@ -39,11 +39,9 @@ struct ProcessLife;
 /// What both runtimes have in common: they run processes, one message at a time each, on whichever threads they have.
 ///
 /// Semantics: an object, never a global; a program may have several. Code that runs in a process cannot tell a threaded
-/// from a
-///            deterministic runtime.
+///            from a deterministic runtime.
 /// Threads:   all operations may be called from any thread; `start`, `stop`, `run` block and are refused on a thread
-/// that is
-///            running a process (`wrong_thread`).
+///            that is running a process (`wrong_thread`).
 /// Lifetime:  outlives every reference and Pid that came from it.
 class RuntimeBase {
  public:
@@ -52,7 +50,7 @@ class RuntimeBase {
 
   /// Starts a server: constructs `Server(args…)` inside a new process and returns when its `init` has.
   /// Errors: `exited` when construction or init threw or stopped, `ignored` when init chose so, `wrong_thread` inside a
-  /// process (use `co_await this_process::start<Server>(args…)` there).
+  ///         process (use `co_await this_process::start<Server>(args…)` there).
   template <class Server, class... Args>
   [[nodiscard]] Result<ServerRef<Server>> start(Args&&... args) {
     return start_with<Server>(StartOptions{}, std::forward<Args>(args)...);
@@ -116,8 +114,7 @@ class RuntimeBase {
   /// True on the deterministic runtime: time moves by hand and the outside world is replaced.
   [[nodiscard]] virtual bool deterministic() const noexcept { return false; }
 
-  // --- for this room's own parts
-  // ---------------------------------------------------------------------------------------
+  // --- for this room's own parts ------------------------------------------------------------------------------------
   virtual void make_ready(detail::ProcessCore& core) noexcept = 0;
   [[nodiscard]] Pid new_process(bool blocking = false);
   /// Takes back a process that was never sent anything.

@@ -42,8 +42,11 @@ template <class Server, class Message, class... Args>
 /// The typed address of one running server.
 ///
 /// Semantics: a value, valid for that process only: after a restart it reaches nobody. `Name<Server>` survives
-/// restarts. Threads:   any. Errors:    a message the server has no handler for does not compile. `cast` and `info` to
-/// a process that has ended are dropped. Lifetime:  not after the runtime.
+///            restarts.
+/// Threads:   any.
+/// Errors:    a message the server has no handler for does not compile. `cast` and `info` to a process that has ended
+///            are dropped.
+/// Lifetime:  not after the runtime.
 template <class Server>
 class ServerRef {
  public:

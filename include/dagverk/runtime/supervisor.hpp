@@ -171,7 +171,7 @@ class SupervisorRef {
 
   /// Starts a child as the last one and answers its pid; an empty one when its init chose not to run.
   /// Errors: `already_exists` (one with this id runs or is being restarted), `refused` (one with this id is stopped),
-  /// `invalid_argument`, or why it did not start; the child is then not kept.
+  ///         `invalid_argument`, or why it did not start; the child is then not kept.
   [[nodiscard]] auto start_child(ChildSpec spec) const {
     return server_.call_within<Supervisor::StartChild>(no_limit, std::move(spec));
   }

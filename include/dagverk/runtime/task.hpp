@@ -120,8 +120,7 @@ class [[nodiscard]] Task {
     return std::nullopt;
   }
 
-  // --- for the functions below
-  // -----------------------------------------------------------------------------------------
+  // --- for the functions below --------------------------------------------------------------------------------------
   [[nodiscard]] detail::TaskCore* core() const noexcept { return state_.get(); }
   [[nodiscard]] bool spent() const noexcept { return spent_; }
   /// The result of a task that has ended.

@@ -43,9 +43,8 @@ struct TaskStreamItem {
 /// Applies a function to every element of a range, each in a task of its own, a few at a time.
 ///
 /// Semantics: Elixir's Task.async_stream, pulled: nothing happens before the first `next`, and inputs are taken from
-/// the
-///            range only when a task may start. The tasks are not linked: a crash is an item. A time limit is noticed
-///            while somebody waits in `next`; a task that has ended by then is in time.
+///            the range only when a task may start. The tasks are not linked: a crash is an item. A time limit is
+///            noticed while somebody waits in `next`; a task that has ended by then is in time.
 /// Threads:   one process, the one that made it. The function is called from several threads at once.
 /// Errors:    `next` gives `invalid_argument` for bad options or in another process, `timeout` as `on_timeout` says.
 ///            What the range throws leaves `next`.

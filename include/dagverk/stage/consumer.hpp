@@ -10,8 +10,7 @@ namespace dagverk {
 /// A server that is sent events of type `In`, as many as it asked for.
 ///
 /// Semantics: GenStage's consumer, typed. `class Sum : public Consumer<Sum, int>` has, beside everything a GenServer
-/// may
-///            have, all public:
+///            may have, all public:
 ///              `handle_events(Batch<In>[, const SubscriptionInfo&])`  required; void, or Async<void>: the next batch
 ///                                                  waits until it is done;
 ///              `handle_subscribe(const SubscriptionInfo&[, const SubscribeOptions<In>&])`  void, or DemandMode;

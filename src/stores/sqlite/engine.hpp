@@ -27,14 +27,12 @@ namespace dagverk::stores {
 /// The whole of the store's behaviour, without threads: executes batches of operations, each batch in one transaction.
 ///
 /// Semantics: `execute` applies the changing operations of a batch in order in one transaction, commits once, then
-/// answers the reading
-///            ones, which therefore see all changes of their batch. An operation that SQLite cannot do (no room, too
-///            large) does not fail the others: the batch is rolled back and done again one operation at a time. A batch
-///            waits for the disk only if one of its operations is `durable`.
+///            answers the reading ones, which therefore see all changes of their batch. An operation that SQLite cannot
+///            do (no room, too large) does not fail the others: the batch is rolled back and done again one operation
+///            at a time. A batch waits for the disk only if one of its operations is `durable`.
 /// Threads:   one at a time.
 /// Errors:    each operation gets its own result. A commit whose fate is unknown (the disk reported an error while
-/// writing) gives
-///            `outcome_unknown`, and the file is opened anew before the next batch.
+///            writing) gives `outcome_unknown`, and the file is opened anew before the next batch.
 /// Lifetime:  borrows the clocks and the logger of its options.
 class Engine {
  public:

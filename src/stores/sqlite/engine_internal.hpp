@@ -138,8 +138,9 @@ struct Engine::Statements {
   Statement job_whole_by_jid{db, "SELECT id, state, queue, rank, flags, node, due_us, enqueued_us, started_us, rescues, jid, class, reason, "
                                  "payload FROM dagverk_job WHERE jid = ?1"};
 
-  // Pages: keys only, so that filtering reads no payloads. Columns: three key parts, queue, class. Two statements each: the rest of the
-  // equal keys, then the greater ones; SQLite does not seek by a row value that ends in the row's id.
+  // Pages: keys only, so that filtering reads no payloads. Columns: three key parts, queue, class. Two statements
+  // each: the rest of the equal keys, then the greater ones; SQLite does not seek by a row value that ends in the row's
+  // id.
   Statement list_ready_equal{db, "SELECT queue, rank, id, queue, class FROM dagverk_job WHERE state = 0 AND queue = ?1 AND rank = ?2 "
                                  "AND id > ?3 ORDER BY id LIMIT ?4"};
   Statement list_ready{db, "SELECT queue, rank, id, queue, class FROM dagverk_job WHERE state = 0 AND (queue, rank) > (?1, ?2) "

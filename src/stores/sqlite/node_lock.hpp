@@ -10,9 +10,8 @@ namespace dagverk::stores {
 /// A lock that the kernel releases when the OS process holding it ends, however it ends.
 ///
 /// Semantics: flock(2) on a file of its own, in a folder beside the store. The descriptor closes at exec, so commands
-/// that a worker
-///            starts do not keep it. `retire` also removes the file; the destructor leaves it, unlocked, for whoever
-///            rescues.
+///            that a worker starts do not keep it. `retire` also removes the file; the destructor leaves it, unlocked,
+///            for whoever rescues.
 /// Threads:   one at a time.
 class NodeLock {
  public:

@@ -12,9 +12,8 @@ namespace dagverk::detail {
 /// moment: so that accounts are exact while the handler runs, hangs or is being replaced.
 ///
 /// Semantics: four counts that the handler writes and two marks that the manager sets. The handler adds and looks at
-/// the
-///            marks in one step: either the manager's view has what was added, or the handler sees that it was given
-///            up.
+///            the marks in one step: either the manager's view has what was added, or the handler sees that it was
+///            given up.
 /// Threads:   one handler process, one manager process.
 /// Bounds:    each count is below 2^15.
 class HandlerProgress {

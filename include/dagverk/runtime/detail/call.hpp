@@ -127,7 +127,8 @@ namespace dagverk {
 /// The right to answer one call, possibly later and from another process or thread.
 ///
 /// Semantics: move-only. `reply` answers; a second `reply` is refused. Destroyed without an answer, the caller gets
-/// `exited`. Threads:   may move to and answer from any thread.
+///            `exited`.
+/// Threads:   may move to and answer from any thread.
 template <class Message>
 class From {
  public:

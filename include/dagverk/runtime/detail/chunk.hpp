@@ -17,8 +17,7 @@ namespace dagverk::detail {
 /// Memory for messages and coroutine frames: per-thread 4 KiB chunks, bump-allocated, one count of live blocks each.
 ///
 /// Semantics: a chunk is reused as a whole when its last block is freed, from whichever thread, so use leaves no
-/// shuffled free lists
-///            behind. One long-lived block pins its chunk (4 KiB).
+///            shuffled free lists behind. One long-lived block pins its chunk (4 KiB).
 /// Threads:   any; a block may be freed on another thread than the one that allocated it.
 /// Bounds:    blocks above `chunk_block_max` come from the heap. Chunks are kept for reuse at the program's peak.
 inline constexpr std::size_t chunk_size = 4096;

@@ -74,8 +74,8 @@ enum class WaitStatus : std::uint8_t { none, waiting, resumed, timed_out };
 /// One process: what senders touch on the first cache line, what the owner touches on the others.
 ///
 /// Semantics: slots live as long as their runtime and are reused; `generation` is odd while a process lives in the
-/// slot. A sender that
-///            comes late pushes to a slot of another generation, and the receiver discards the node.
+///            slot. A sender that comes late pushes to a slot of another generation, and the receiver discards the
+///            node.
 /// Threads:   the first line is shared; everything else belongs to whichever thread runs the process.
 class alignas(64) ProcessCore {
  public:

@@ -38,7 +38,7 @@ class RegistryTable;
 /// The entries of one key as they were when somebody looked, in the order of registration.
 ///
 /// Semantics: immutable and cheap to copy: nothing is copied but a reference. Values live as long as it does, also when
-/// their entries have been removed meanwhile.
+///            their entries have been removed meanwhile.
 /// Threads:   a value; copies may be used on distinct threads.
 template <class Value>
 class RegistryEntries {

@@ -31,7 +31,7 @@ class ConsumerSide {
 
   /// Subscribes this stage to `producer`: at once, in `init` or any other callback.
   /// Errors: `invalid_argument` for bad demand or a subscription to itself. That `producer` is gone already is seen by
-  /// handle_cancel.
+  ///         handle_cancel.
   [[nodiscard]] Result<SubscriptionId> subscribe_to(ProducerRef<In> producer, SubscribeOptions<In> options = {}) {
     Result<DemandRange> range = check_demand(options.max_demand, options.min_demand);
     if (!range) return range.error();
