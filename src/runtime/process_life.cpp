@@ -1,0 +1,216 @@
+// A process' turn: its messages one by one, until there are none or its turn is over.
+
+#include "process_life.hpp"
+
+#include "process_table.hpp"
+#include "signals.hpp"
+
+#include "dagverk/base/assert.hpp"
+
+#include <cstdlib>
+#include <cxxabi.h>
+#include <exception>
+#include <typeinfo>
+#include <utility>
+
+namespace dagverk {
+
+namespace detail {
+
+namespace {
+
+std::string readable_type_name(const std::type_info& type) {
+  int status = 0;
+  char* text = abi::__cxa_demangle(type.name(), nullptr, nullptr, &status);
+  std::string name = status == 0 ? text : type.name();
+  std::free(text);  // NOLINT(cppcoreguidelines-no-malloc): the ABI allocates with malloc
+  return name;
+}
+
+bool is_urgent(const Node* node) noexcept { return node->ops->node_class > NodeClass::notice; }
+
+}  // namespace
+
+ExitReason reason_of_current_exception() noexcept {
+  try {
+    throw;
+  } catch (const std::exception& error) {
+    return ExitReason::error(readable_type_name(typeid(error)), error.what());
+  } catch (...) {
+    const std::type_info* type = abi::__cxa_current_exception_type();
+    return ExitReason::error(type != nullptr ? readable_type_name(*type) : "unknown", {});
+  }
+}
+
+void ProcessLife::append(ProcessCore& core, Node* first, Node* last) noexcept {
+  if (core.pending_last == nullptr) {
+    core.pending_first = first;
+  } else {
+    core.pending_last->next = first;
+  }
+  core.pending_last = last;
+}
+
+bool ProcessLife::take_new(ProcessCore& core) noexcept {
+  Node* newest = core.mailbox.grab();
+  if (newest == nullptr) return false;
+  Node* const last = newest;
+  Node* first = nullptr;
+  std::uint32_t count = 0;
+  bool urgent = false;
+  while (newest != nullptr) {
+    Node* older = newest->next;
+    newest->next = first;
+    first = newest;
+    newest = older;
+    ++count;
+    const NodeClass node_class = first->ops->node_class;
+    if (node_class > NodeClass::notice) {
+      urgent = true;
+      // A kill does not queue up behind what it is to end.
+      if (node_class == NodeClass::kill && first->generation == core.generation.load(std::memory_order_relaxed)) {
+        request_exit(core, ExitReason::killed, true, false);
+      }
+    }
+  }
+  core.pending_has_urgent = core.pending_has_urgent || urgent;
+  append(core, first, last);
+  set_pending_count(core, pending_count(core) + count);
+  return true;
+}
+
+Node* ProcessLife::pop(ProcessCore& core) noexcept {
+  Node* node = core.pending_first;
+  core.pending_first = node->next;
+  if (core.pending_first == nullptr) core.pending_last = nullptr;
+  set_pending_count(core, pending_count(core) - 1);
+  return node;
+}
+
+Node* ProcessLife::pop_urgent(ProcessCore& core) noexcept {
+  Node* before = nullptr;
+  for (Node* node = core.pending_first; node != nullptr; before = node, node = node->next) {
+    if (!is_urgent(node)) continue;
+    if (before == nullptr) {
+      core.pending_first = node->next;
+    } else {
+      before->next = node->next;
+    }
+    if (core.pending_last == node) core.pending_last = before;
+    set_pending_count(core, pending_count(core) - 1);
+    return node;
+  }
+  core.pending_has_urgent = false;
+  return nullptr;
+}
+
+void ProcessLife::handle(ProcessCore& core, Node* node, FreedNodes& freed) {
+  if (node->generation != core.generation.load(std::memory_order_relaxed)) [[unlikely]] {
+    node->ops->discard(node, ExitReason::noproc);  // meant for an earlier process of this slot
+    return;
+  }
+  core.current_node = node;
+  core.current_ops.store(node->ops, std::memory_order_relaxed);
+  if (node->ops->run(node, core)) freed.add(node);
+  core.current_node = nullptr;
+}
+
+bool ProcessLife::before_leaving(ProcessCore& core) {
+  if (!core.leave_wanted) [[likely]]
+    return false;
+  core.leave_wanted = false;
+  if (core.behaviour != nullptr) core.behaviour->on_leave(core);
+  return true;
+}
+
+ProcessLife::Outcome ProcessLife::run(RuntimeBase& runtime, ProcessCore& core, const RuntimeBase::RunLimits& limits,
+                                      std::uint32_t& handled, FreedNodes& freed) {
+  bool looked_before = false;
+  for (;;) {
+    if (core.stop_requested && (core.exit_now || !core.suspended())) {
+      if (!core.exit_now && begin_terminate(core)) continue;
+      finish(runtime, core, nullptr);
+      return Outcome::exited;
+    }
+    Node* node = nullptr;
+    if (core.suspended()) {
+      node = core.pending_has_urgent ? pop_urgent(core) : nullptr;
+    } else if (core.pending_first != nullptr) {
+      node = pop(core);
+      if (core.pending_first == nullptr) core.pending_has_urgent = false;
+    }
+    if (node == nullptr) {
+      if (take_new(core)) {
+        if (looked_before && limits.should_yield != nullptr && limits.should_yield(limits.self)) {
+          static_cast<void>(before_leaving(core));
+          return Outcome::more;
+        }
+        looked_before = true;
+        continue;
+      }
+      if (before_leaving(core)) continue;
+      core.current_ops.store(nullptr, std::memory_order_relaxed);
+      if (core.mailbox.become_idle()) return Outcome::idle;
+      continue;
+    }
+    handle(core, node, freed);
+    if (++handled >= limits.messages) {
+      static_cast<void>(take_new(core));  // a kill among them is seen before the next turn
+      if (core.stop_requested && (core.exit_now || !core.suspended())) continue;
+      static_cast<void>(before_leaving(core));
+      return Outcome::more;
+    }
+  }
+}
+
+bool ProcessLife::begin_terminate(ProcessCore& core) {
+  if (core.terminating || core.behaviour == nullptr || core.extra == nullptr || !core.extra->run_terminate)
+    return false;
+  core.terminating = true;  // should it throw, it is not begun again
+  core.terminating = core.behaviour->begin_terminate(core, core.extra->stop_reason);
+  return core.terminating;
+}
+
+bool ProcessLife::terminates_later(const ProcessCore& core) noexcept {
+  return core.behaviour != nullptr && core.behaviour->terminates_later() && !core.starting && !core.terminating &&
+         !core.exit_now && !core.suspended();
+}
+
+}  // namespace detail
+
+RuntimeBase::RunOutcome RuntimeBase::run_process(detail::ProcessCore& core, const RunLimits& limits) {
+  DAGVERK_ASSERT(detail::current_process == nullptr);
+  detail::current_process = &core;
+  std::uint32_t handled = 0;
+  RunOutcome outcome = RunOutcome::exited;
+  {
+    detail::FreedNodes freed;
+    try {
+      outcome = detail::ProcessLife::run(*this, core, limits, handled, freed);
+    } catch (...) {  // the barrier: the only one around users' code
+      const ExitReason reason = detail::reason_of_current_exception();
+      if (detail::Node* node = std::exchange(core.current_node, nullptr); node != nullptr)
+        node->ops->discard(node, reason);
+      if (detail::ProcessLife::terminates_later(core)) {
+        detail::request_exit(core, ExitReason::normal, false, true);
+        core.extra->stop_reason = reason;  // whatever it was asked to end with before
+        outcome = RunOutcome::more;
+      } else {
+        detail::ProcessLife::finish(*this, core, &reason);
+      }
+    }
+  }
+  detail::current_process = nullptr;
+  detail::stay_if_abandoned();
+  core.handled_count.store(core.handled_count.load(std::memory_order_relaxed) + handled, std::memory_order_relaxed);
+  if (outcome == RunOutcome::exited) free_process(core);
+  return outcome;
+}
+
+void RuntimeBase::free_process(detail::ProcessCore& core) noexcept {
+  processes_->give(core);
+  if (announces_exits_.load(std::memory_order_relaxed)) [[unlikely]]
+    on_process_gone();
+}
+
+}  // namespace dagverk

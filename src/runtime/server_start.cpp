@@ -1,0 +1,55 @@
+// How a server's process is prepared and how its start ends.
+
+#include "dagverk/runtime/detail/server_start.hpp"
+
+#include "process_extra.hpp"
+#include "signals.hpp"
+
+#include "dagverk/runtime/runtime_base.hpp"
+#include "dagverk/runtime/this_process.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace dagverk::detail {
+
+bool prepare_server(ProcessCore& core, const ProcessType& type, const StartOptions& options, Error& error) {
+  core.type.store(&type, std::memory_order_relaxed);
+  core.starting = true;
+  if (!options.name.empty()) {
+    if (Result<void> named = core.runtime->register_name(options.name, core.pid(), type); !named) {
+      error = named.error();
+      return false;
+    }
+    extra_of(core).names.push_back(options.name);
+  }
+  core.mailbox_bound.store(std::min<std::uint32_t>(options.mailbox_bound, 1'000'000), std::memory_order_relaxed);
+  if (options.parent) {
+    ProcessExtra& extra = extra_of(core);
+    extra.parent = options.parent;
+    extra.links.insert(options.parent);
+    core.has_parent.store(true, std::memory_order_relaxed);
+  }
+  return true;
+}
+
+void abort_start(ProcessCore& core, ExitReason reason) { request_exit(core, std::move(reason), true, false); }
+
+void finish_start(ProcessCore& core) noexcept { core.starting = false; }
+
+const ExitReason& requested_stop(const ProcessCore& core) noexcept {
+  return core.extra != nullptr ? core.extra->stop_reason : ExitReason::normal;
+}
+
+void end_spawned(ProcessCore& core) noexcept {
+  // The commonest end of all: no reason to keep, nothing to look up.
+  core.stop_requested = true;
+  core.exit_now = true;
+}
+
+void add_link(Pid child) { extra_of(*current_process).links.insert(child); }
+void drop_link(Pid child) noexcept {
+  if (current_process->extra != nullptr) current_process->extra->links.erase(child);
+}
+
+}  // namespace dagverk::detail

@@ -1,0 +1,165 @@
+// How a process waits: for a reply, an external completion, or only for time to pass; and who ends the wait.
+
+#include "signals.hpp"
+#include "timer_queue.hpp"
+
+#include "dagverk/base/assert.hpp"
+#include "dagverk/runtime/completion.hpp"
+#include "dagverk/runtime/detail/call.hpp"
+#include "dagverk/runtime/runtime_base.hpp"
+
+#include <chrono>
+#include <utility>
+
+namespace dagverk::detail {
+
+std::uint32_t begin_wait(ProcessCore& core, std::coroutine_handle<> resume_point, Duration timeout) {
+  DAGVERK_ASSERT(core.wait_status != WaitStatus::waiting);
+  core.resume_point = resume_point;
+  core.wait_status = WaitStatus::waiting;
+  core.wait_result = nullptr;
+  if (timeout <= Duration::zero() || timeout == Duration::max()) {
+    core.wait_deadline = SteadyTime::max();
+    return ++core.wait_token;
+  }
+  const Clock& clock = core.runtime->clock();
+  const SteadyTime deadline =
+      (timeout < std::chrono::seconds(1) ? clock.steady_now() : clock.steady_coarse()) + timeout;
+  core.wait_deadline = deadline;
+  // The timer of an earlier wait that fires before this deadline is good enough: it looks at the deadline and is armed
+  // again. So a process that calls all day arms one timer per time limit, not one per call. A stale reading only costs
+  // an early look.
+  const bool armed_early_enough =
+      core.wait_timer != nullptr &&
+      core.wait_timer->deadline.load(std::memory_order_relaxed) <= deadline.time_since_epoch().count();
+  if (!armed_early_enough) {
+    if (core.wait_timer != nullptr) core.runtime->cancel_timer({core.wait_timer, core.wait_timer_sequence});
+    const TimerSlot slot = core.runtime->arm_timer(deadline, core.pid(), make_wait_timeout());
+    core.wait_timer = slot.entry;
+    core.wait_timer_sequence = slot.sequence;
+  }
+  return ++core.wait_token;
+}
+
+void cancel_wait(ProcessCore& core) noexcept {
+  core.wait_status = WaitStatus::none;
+  core.resume_point = nullptr;
+}
+
+namespace {
+
+/// Finishes the current callback if its outermost coroutine is done.
+void settle_activity(ProcessCore& core) {
+  if (!core.activity.root || !core.activity.root.done()) return;
+  const Activity done = std::exchange(core.activity, Activity{});
+  struct FrameGuard {
+    std::coroutine_handle<> frame;
+    ~FrameGuard() { frame.destroy(); }
+  };
+  core.current_node = done.node;  // disposed of by the barrier when `finish` throws
+  const FrameGuard guard{done.root};
+  done.finish(core, done.root, done.node);
+  core.current_node = nullptr;
+}
+
+}  // namespace
+
+bool accept_resume(ProcessCore& core, std::uint32_t token, Node* result) {
+  if (core.wait_status != WaitStatus::waiting || core.wait_token != token) return false;
+  core.wait_status = result != nullptr ? WaitStatus::resumed : WaitStatus::timed_out;
+  core.wait_result = result;
+  core.current_node = nullptr;  // `result` belongs to the awaiter now
+  resume_chain(std::exchange(core.resume_point, nullptr));
+  settle_activity(core);
+  return true;
+}
+
+void start_activity(ProcessCore& core, Activity activity) {
+  DAGVERK_ASSERT(!core.suspended());
+  core.activity = activity;
+  core.current_node = nullptr;  // `activity.node` is the activity's until it is done
+  resume_chain(activity.root);
+  settle_activity(core);
+}
+
+// ---- calls from outside --------------------------------------------------------------------------------------------
+
+void send_reply(Node* node, const CallHeader& header) noexcept {
+  if (header.waiter != nullptr) {
+    BlockingWaiter* waiter = header.waiter;
+    waiter->deliver(node);
+    waiter->drop_owner();
+    return;
+  }
+  static_cast<void>(send(header.caller, node));
+}
+
+Error call_failed(const ExitReason& reason, std::string_view message_name) {
+  if (reason.kind() == ExitReason::Kind::noproc) {
+    return {ErrorCode::no_process, concat("call ", message_name, ": no such process")};
+  }
+  if (reason.kind() == ExitReason::Kind::custom && reason.message() == "mailbox full") {
+    return {ErrorCode::mailbox_full, concat("call ", message_name, ": the mailbox is at its bound")};
+  }
+  return {ErrorCode::exited, concat("call ", message_name, ": the process ended: ", reason.to_string())};
+}
+
+Result<Node*> block_on_reply(Pid callee, Node* request, CallHeader& header, Duration timeout) {
+  RuntimeBase& runtime = *callee.core()->runtime;
+  if (Result<void> allowed = runtime.check_may_block(); !allowed) {
+    request->ops->discard(request, ExitReason::normal);  // nobody is named as its caller yet
+    return allowed.error();
+  }
+  auto* waiter = new BlockingWaiter;
+  struct Owner {
+    BlockingWaiter* waiter;
+    ~Owner() { waiter->drop_owner(); }
+  } const owner{waiter};
+  header.waiter = waiter;
+  waiter->add_owner();  // the request's
+  static_cast<void>(send(callee, request));
+  Result<void> waited = runtime.block_on(*waiter, timeout);
+  Node* answer = waiter->take();
+  if (answer != nullptr) return answer;
+  if (!waited) return waited.error();
+  return Error(ErrorCode::timeout);
+}
+
+// ---- external completions ------------------------------------------------------------------------------------------
+
+namespace {
+
+/// Wakes a process that waits for an external completion.
+struct WakeNode {
+  static void discard(Node* node, const ExitReason& /*reason*/) noexcept { free_node(node); }
+  static bool run(Node* node, ProcessCore& core) {
+    const std::uint32_t token = payload_of<std::uint32_t>(node);
+    core.current_node = nullptr;
+    free_node(node);
+    static_cast<void>(accept_resume(core, token, nullptr));
+    return false;
+  }
+  static constexpr NodeOps ops{&run, &discard, "completion", NodeClass::resume};
+};
+
+}  // namespace
+
+void CompletionCore::publish() noexcept {
+  // acq_rel: the value is published; a waiting owner's token is acquired.
+  if (phase_.exchange(done, std::memory_order_acq_rel) == waiting) {
+    static_cast<void>(send(owner_, make_node<std::uint32_t>(WakeNode::ops, token_)));
+  }
+}
+
+bool CompletionCore::start_waiting(std::coroutine_handle<> resume_point, Duration timeout) {
+  ProcessCore& self = *current_process;
+  DAGVERK_ASSERT(owner_ == self.pid());
+  token_ = begin_wait(self, resume_point, timeout);
+  int expected = empty;
+  if (phase_.compare_exchange_strong(expected, waiting, std::memory_order_acq_rel, std::memory_order_acquire))
+    return true;
+  cancel_wait(self);
+  return false;
+}
+
+}  // namespace dagverk::detail
