@@ -61,6 +61,12 @@ class ProducerSide {
     return debt_ - std::min<std::uint64_t>(debt_, single_.size());
   }
   [[nodiscard]] std::size_t consumer_count() const noexcept { return outlets_.size(); }
+  /// How many more events would go to consumers at once if they were emitted now.
+  [[nodiscard]] std::uint64_t dispatchable() const noexcept {
+    if (!buffer_.empty()) return 0;
+    const std::uint64_t demand = dispatcher_->demand();
+    return demand - std::min<std::uint64_t>(demand, single_.size());
+  }
 
   /// Ends one of this producer's subscriptions: the consumer is told `reason`, then handle_cancel is called here.
   void cancel_consumer(SubscriptionId id, ExitReason reason) {
@@ -232,11 +238,20 @@ class ProducerSide {
     }
     if (in_demand_ || !buffer_.empty()) return;
     const std::uint64_t demand = dispatcher_->demand();
-    if (demand <= debt_) return;
-    const std::uint64_t more = demand - debt_;
-    debt_ = demand;
-    add_to(edge_->asked, more);
-    pass_up(more);
+    if (demand > debt_) {
+      const std::uint64_t more = demand - debt_;
+      debt_ = demand;
+      add_to(edge_->asked, more);
+      pass_up(more);
+    }
+    // For stages that keep events of their own and give them when they leave at once. It hears of demand that answers
+    // a debt, too: that of a consumer which has left.
+    if constexpr (requires(Derived& stage) { stage.on_dispatchable(); }) {
+      if (demand == 0) return;
+      in_demand_ = true;
+      derived().on_dispatchable();
+      in_demand_ = false;
+    }
   }
 
   void pass_up(std::uint64_t count) {
