@@ -54,6 +54,7 @@ template <class Work>
 // One function per room; each is in <room>_bench.cpp.
 void runtime_benchmarks(BenchReport& report);
 void event_benchmarks(BenchReport& report);
+void handlers_benchmarks(BenchReport& report);
 void jobs_benchmarks(BenchReport& report);
 void stage_benchmarks(BenchReport& report);
 void store_sqlite_benchmarks(BenchReport& report);

@@ -36,5 +36,6 @@ int main(int argc, char** argv) {
   dagverk::bench::stage_benchmarks(report);
   dagverk::bench::store_sqlite_benchmarks(report);
   dagverk::bench::jobs_benchmarks(report);
+  dagverk::bench::handlers_benchmarks(report);
   return 0;
 }

@@ -1,13 +1,13 @@
 // What do messages, calls and processes cost? Each figure is one the peers' programs print under a similar name.
 
 #include "bench_report.hpp"
+#include "resident_memory.hpp"
 
 #include "dagverk/runtime/gen_server.hpp"
 #include "dagverk/runtime/runtime.hpp"
 
 #include <algorithm>
 #include <atomic>
-#include <fstream>
 #include <malloc.h>
 #include <memory>
 #include <string>
@@ -143,14 +143,6 @@ void wait_for_total(ServerRef<Sink> sink, std::uint64_t total) {
   std::uint64_t seen = 0;
   while (seen < total) seen = sink.call_blocking_within<Sink::Total>(60s).value_or(0);
   check(seen == total, "casts");
-}
-
-std::size_t resident_bytes() {
-  std::ifstream status("/proc/self/statm");
-  std::size_t total = 0;
-  std::size_t resident = 0;
-  status >> total >> resident;
-  return resident * 4096;
 }
 
 double cast_figure(Runtime& runtime, unsigned sources, std::uint64_t count) {
