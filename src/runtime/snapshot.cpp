@@ -13,7 +13,33 @@
 
 namespace dagverk {
 
+std::string_view to_string(DropReason reason) noexcept {
+  switch (reason) {
+    case DropReason::buffer_full: return "buffer_full";
+    case DropReason::overflow: return "overflow";
+    case DropReason::sampled: return "sampled";
+    case DropReason::coalesced: return "coalesced";
+    case DropReason::spill_failed: return "spill_failed";
+    case DropReason::unroutable: return "unroutable";
+    case DropReason::partition_removed: return "partition_removed";
+    case DropReason::consumer_down: return "consumer_down";
+  }
+  return "unknown";
+}
+
 namespace detail {
+
+void EdgeCounters::count_drop(DropReason reason, std::uint64_t count) {
+  if (count == 0) return;
+  Drops* table = drops.load(std::memory_order_relaxed);
+  if (table == nullptr) {
+    table = new Drops{};
+    drops.store(table, std::memory_order_release);  // pairs with the acquire in EdgeTable::list
+  }
+  std::atomic<std::uint64_t>& of_reason = (*table)[static_cast<std::size_t>(reason)];
+  of_reason.store(of_reason.load(std::memory_order_relaxed) + count, std::memory_order_relaxed);
+  dropped.store(dropped.load(std::memory_order_relaxed) + count, std::memory_order_relaxed);
+}
 
 std::shared_ptr<EdgeCounters> EdgeTable::add(std::string name) {
   auto edge = std::make_shared<EdgeCounters>(std::move(name));
@@ -37,6 +63,12 @@ std::vector<EdgeInfo> EdgeTable::list() const {
     info.buffered = edge->buffered.load(std::memory_order_relaxed);
     const std::uint64_t sent = edge->sent.load(std::memory_order_relaxed);
     if (sent > info.delivered + info.dropped) info.buffered += sent - info.delivered - info.dropped;
+    if (const EdgeCounters::Drops* drops = edge->drops.load(std::memory_order_acquire); drops != nullptr) {
+      for (std::size_t reason = 0; reason < drops->size(); ++reason) {
+        const std::uint64_t count = (*drops)[reason].load(std::memory_order_relaxed);
+        if (count != 0) info.drops.push_back({static_cast<DropReason>(reason), count});
+      }
+    }
     infos.push_back(std::move(info));
   }
   return infos;

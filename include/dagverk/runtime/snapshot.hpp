@@ -3,10 +3,14 @@
 #include "dagverk/base/mutex.hpp"
 #include "dagverk/runtime/pid.hpp"
 
+#include <array>
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 namespace dagverk {
@@ -22,6 +26,26 @@ struct ProcessInfo {
   std::uint64_t dropped = 0;  ///< refused by the mailbox bound
 };
 
+/// Why events did not arrive.
+enum class DropReason : std::uint8_t {
+  buffer_full,        ///< a producer's or a partition's bounded buffer gave them up
+  overflow,           ///< the subscription's overflow rule gave them up
+  sampled,            ///< the rule `sample` passes only some
+  coalesced,          ///< merged with a newer event of the same key
+  spill_failed,       ///< the spill file could not be written or read
+  unroutable,         ///< the partition dispatcher's hash threw, or named a partition that is not there
+  partition_removed,  ///< queued for a partition without consumers when it was removed
+  consumer_down,      ///< on their way to, or in the hands of, a consumer that ended
+};
+inline constexpr std::size_t drop_reason_count = 8;
+
+[[nodiscard]] std::string_view to_string(DropReason reason) noexcept;
+
+struct DropCount {
+  DropReason reason;
+  std::uint64_t count;
+};
+
 /// One edge between two stages at one moment. Counts are events.
 struct EdgeInfo {
   std::string name;  ///< "producer -> consumer"
@@ -29,6 +53,7 @@ struct EdgeInfo {
   std::uint64_t delivered = 0;
   std::uint64_t dropped = 0;
   std::uint64_t buffered = 0;
+  std::vector<DropCount> drops = {};  ///< `dropped` by reason; reasons without drops are left out
 };
 
 /// What a runtime looked like. Processes are read one after the other while they run, so figures of two of them need
@@ -42,13 +67,22 @@ namespace detail {
 
 /// The counters of one edge; written by the stage that owns it, read by snapshots.
 struct EdgeCounters {
+  using Drops = std::array<std::atomic<std::uint64_t>, drop_reason_count>;
+
   explicit EdgeCounters(std::string edge_name) : name(std::move(edge_name)) {}
+  EdgeCounters(const EdgeCounters&) = delete;
+  EdgeCounters& operator=(const EdgeCounters&) = delete;
+  ~EdgeCounters() { delete drops.load(std::memory_order_relaxed); }
+
+  /// Counts `count` events as dropped. One process alone calls this for one edge.
+  void count_drop(DropReason reason, std::uint64_t count);
 
   const std::string name;
   std::atomic<std::uint64_t> asked{0};
   std::atomic<std::uint64_t> delivered{0};
   std::atomic<std::uint64_t> dropped{0};
   std::atomic<std::uint64_t> buffered{0};
+  std::atomic<Drops*> drops{nullptr};  ///< made by the first drop: most edges never drop anything
   /// Events handed over to the other stage. What was neither delivered nor dropped of them counts as buffered. On a
   /// cache line of its own: the sending stage writes it, the receiving one the others.
   alignas(64) std::atomic<std::uint64_t> sent{0};

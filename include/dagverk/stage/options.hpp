@@ -1,6 +1,9 @@
 #pragma once
 
 #include "dagverk/base/result.hpp"
+#include "dagverk/stage/buffer_keep.hpp"
+#include "dagverk/stage/overflow.hpp"
+#include "dagverk/stage/partition_name.hpp"
 
 #include <cstddef>
 #include <cstdint>
@@ -17,12 +20,6 @@ enum class CancelMode : std::uint8_t {
   permanent,  ///< it ends with the same reason, even with `normal`
   transient,  ///< it ends with the same reason unless that is `normal`, `shutdown` or `shutdown_with`
   temporary,  ///< it goes on
-};
-
-/// Which events a full buffer gives up.
-enum class BufferKeep : std::uint8_t {
-  newest,  ///< the oldest buffered events make room
-  oldest,  ///< the new events are dropped
 };
 
 /// How one subscription asks, ends and filters.
@@ -42,6 +39,12 @@ struct SubscribeOptions {
   /// Which events this consumer wants; empty: all. Runs in the producer's process, on the broadcast dispatcher only.
   /// What it rejects costs no demand. When it throws, this subscription alone is cancelled with that error.
   std::function<bool(const Event&)> selector = {};
+  /// The partition this consumer serves: required by the partition dispatcher, which refuses a subscription to one that
+  /// is not there; not looked at by others.
+  PartitionName partition = {};
+  /// What becomes of events that come faster than this consumer takes them. Any rule but `wait`, the default, keeps it
+  /// from holding up others.
+  Overflow<Event> overflow = {};
 };
 
 /// How a producer keeps what nobody has asked for yet.

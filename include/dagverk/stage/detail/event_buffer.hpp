@@ -1,7 +1,7 @@
 #pragma once
 
 #include "dagverk/stage/batch.hpp"
-#include "dagverk/stage/options.hpp"
+#include "dagverk/stage/buffer_keep.hpp"
 
 #include <algorithm>
 #include <cstddef>

@@ -1,7 +1,9 @@
 #pragma once
 
+#include "dagverk/base/concat.hpp"
 #include "dagverk/runtime/async.hpp"
 #include "dagverk/runtime/this_process.hpp"
+#include "dagverk/stage/detail/elastic_state.hpp"
 #include "dagverk/stage/detail/event_buffer.hpp"
 #include "dagverk/stage/detail/protocol.hpp"
 #include "dagverk/stage/detail/stage_log.hpp"
@@ -39,6 +41,7 @@ class ProducerSide {
         core_(*current_process),
         edge_(make_buffer_edge(type_name<Derived>(), core_.pid())) {
     DAGVERK_ASSERT(dispatcher_ != nullptr);
+    dispatcher_->count_drops_on(*edge_);
   }
   ~ProducerSide() = default;
 
@@ -56,6 +59,28 @@ class ProducerSide {
 
   /// Events emitted that nobody has asked for yet.
   [[nodiscard]] std::size_t buffered_count() const noexcept { return buffer_.size() + single_.size(); }
+  /// The dispatcher, as `D`, which it must be. Changing it is for `change_dispatcher`.
+  template <class D>
+  [[nodiscard]] const D& dispatcher() const noexcept {
+    const auto* found = dynamic_cast<const D*>(dispatcher_.get());
+    DAGVERK_ASSERT(found != nullptr);
+    return *found;
+  }
+  /// Calls `change(D&)` for the dispatcher, which must be a `D`; what then can leave leaves. Returns what it returned.
+  template <class D, class Change>
+  auto change_dispatcher(Change&& change) {
+    flush();
+    auto* found = dynamic_cast<D*>(dispatcher_.get());
+    DAGVERK_ASSERT(found != nullptr);
+    if constexpr (std::is_void_v<std::invoke_result_t<Change&, D&>>) {
+      change(*found);
+      settle();
+    } else {
+      auto result = change(*found);
+      settle();
+      return result;
+    }
+  }
   /// What was asked by handle_demand and not emitted since.
   [[nodiscard]] std::uint64_t open_demand() const noexcept {
     return debt_ - std::min<std::uint64_t>(debt_, single_.size());
@@ -64,8 +89,8 @@ class ProducerSide {
   /// How many more events would go to consumers at once if they were emitted now.
   [[nodiscard]] std::uint64_t dispatchable() const noexcept {
     if (!buffer_.empty()) return 0;
-    const std::uint64_t demand = dispatcher_->demand();
-    return demand - std::min<std::uint64_t>(demand, single_.size());
+    const std::uint64_t room = dispatcher_->room();
+    return room - std::min<std::uint64_t>(room, single_.size());
   }
 
   /// Ends one of this producer's subscriptions: the consumer is told `reason`, then handle_cancel is called here.
@@ -103,7 +128,7 @@ class ProducerSide {
     auto port = std::make_unique<Port>(*this, std::move(message));
     Port& added = *port;
     outlets_.push_back(std::move(port));
-    if (Result<void> taken = dispatcher_->subscribe(added); !taken) {
+    if (Result<void> taken = admit(added); !taken) {
       warn_refused(type_name<Derived>(), taken.error().message());
       added.in_dispatcher = false;
       end(added.id(), SubscriptionEnd{false, ExitReason::custom(std::string(taken.error().message()))}, true,
@@ -125,7 +150,12 @@ class ProducerSide {
     Port* port = find(message.id);
     if (port == nullptr || !port->in_dispatcher || message.count == 0) return;  // over, or about to be
     flush();
-    dispatcher_->ask(*port, message.count);
+    if (port->elastic()) {
+      port->overflow->asked(*port, message.count);
+      serve_elastic(*port);
+    } else {
+      dispatcher_->ask(*port, message.count);
+    }
     settle();
   }
 
@@ -137,6 +167,9 @@ class ProducerSide {
 
   void on_stage_message(SettleMessage&& /*message*/) {
     settle_queued_ = false;
+    for (const std::unique_ptr<Port>& port : outlets_) {
+      if (port->in_dispatcher && port->elastic()) serve_elastic(*port);
+    }
     std::vector<std::pair<SubscriptionId, ExitReason>> failed = std::exchange(failed_, {});
     for (auto& [id, reason] : failed) end(id, SubscriptionEnd{false, std::move(reason)}, true, false);
     settle();
@@ -159,12 +192,21 @@ class ProducerSide {
 
     [[nodiscard]] SubscriptionInfo info() const noexcept { return {this->id(), this->consumer(), StageSide::consumer}; }
 
+    [[nodiscard]] std::uint64_t open_demand() const noexcept override { return overflow ? overflow->open : 0; }
     void deliver(Batch<Out> events) override {
       if (events.empty()) return;
       add_to(edge->sent, events.size());
+      if (overflow) {
+        overflow->deliver(*this, std::move(events));
+      } else {
+        post(std::move(events));
+      }
+    }
+    void post(Batch<Out> events) {
       static_cast<void>(send(this->consumer(), make_node<EventsMessage<Out>>(
                                                    events_ops, EventsMessage<Out>{this->id(), std::move(events)})));
     }
+    void settle_later() { owner.settle_later(); }
     void fail(ExitReason reason) override {
       in_dispatcher = false;
       owner.failed_.emplace_back(this->id(), std::move(reason));
@@ -175,6 +217,7 @@ class ProducerSide {
     const NodeOps& events_ops;
     const NodeOps& ended_ops;
     std::shared_ptr<EdgeCounters> edge;  // shared with the consumer's side and with snapshots; ends with the last
+    std::unique_ptr<ElasticState<Port, Out>> overflow;  // null: back-pressure
     MonitorRef monitor;
     bool in_dispatcher = true;
   };
@@ -186,6 +229,41 @@ class ProducerSide {
       if (port->id() == id) return port.get();
     }
     return nullptr;
+  }
+
+  /// Makes the subscription's overflow queue and lets the dispatcher have it.
+  [[nodiscard]] Result<void> admit(Port& port) {
+    if (port.elastic()) {
+      Result<std::unique_ptr<OverflowQueue<Out>>> queue = make_queue(port.options().overflow);
+      if (!queue) return queue.error();
+      port.overflow = std::make_unique<ElasticState<Port, Out>>(std::move(*queue));
+    }
+    Result<void> taken = dispatcher_->subscribe(port);
+    if (taken && port.elastic()) ++elastic_count_;
+    return taken;
+  }
+  [[nodiscard]] Result<std::unique_ptr<OverflowQueue<Out>>> make_queue(const Overflow<Out>& rule) {
+    try {
+      return rule.make(core_.runtime->clock());
+    } catch (...) {
+      return Error(ErrorCode::configuration, concat(rule.name(), ": ", reason_of_thrown().to_string()));
+    }
+  }
+
+  /// What an elastic subscription asks of the dispatcher: what its queue could not give, again for what its rule
+  /// dropped. Or ends it, when its rule has failed.
+  void serve_elastic(Port& port) {
+    ElasticState<Port, Out>& state = *port.overflow;
+    if (state.failed) {
+      if (std::exchange(state.failure_told, true)) return;
+      failed_.emplace_back(port.id(), *state.failed);
+      settle_later();
+      return;
+    }
+    const std::uint64_t more = state.open - std::min(state.open, state.granted);
+    if (more == 0) return;
+    state.granted = state.open;
+    dispatcher_->ask(port, more);
   }
 
   void begin_singles() {
@@ -200,42 +278,52 @@ class ProducerSide {
   void place(Batch<Out> events) {
     if (events.empty()) return;
     debt_ -= std::min<std::uint64_t>(debt_, events.size());
-    if (buffer_.empty()) {
-      const std::size_t size = events.size();
-      if (dispatcher_->demand() != 0) dispatcher_->dispatch(events);
-      add_to(edge_->sent, size);
-      add_to(edge_->delivered, size - events.size());
-    } else {
-      add_to(edge_->sent, events.size());
+    add_to(edge_->sent, events.size());
+    if (elastic_count_ != 0) {
+      if (!buffer_.empty()) serve_buffer();  // older events first, to one that has just come, too
+      dispatcher_->announce(events);
     }
+    if (buffer_.empty() && dispatcher_->room() != 0) dispatch(events);
     if (!events.empty()) store(std::move(events));
     // Only what a selector rejected leaves demand behind an emission; asking for it here could go on for ever.
     if (dispatcher_->demand() > debt_) settle_later();
   }
 
+  /// As the dispatcher's, counted: what it took and neither keeps nor dropped was delivered.
+  void dispatch(Batch<Out>& events) {
+    const std::size_t size = events.size();
+    const std::uint64_t kept = dispatcher_->queued();
+    const std::uint64_t dropped = edge_->dropped.load(std::memory_order_relaxed);
+    dispatcher_->dispatch(events);
+    const std::uint64_t lost = edge_->dropped.load(std::memory_order_relaxed) - dropped;
+    add_to(edge_->delivered, size - events.size() + kept - dispatcher_->queued() - lost);
+  }
+
   void store(Batch<Out> events) {
     const std::size_t dropped = buffer_.store(std::move(events));
     if (dropped == 0) return;
-    add_to(edge_->dropped, dropped);
+    edge_->count_drop(DropReason::buffer_full, dropped);
     if constexpr (requires(Derived& stage) { stage.handle_discarded(std::uint64_t{}); }) {
       if (!derived().handle_discarded(dropped)) return;
     }
     warn_discarded(type_name<Derived>(), dropped);
   }
 
-  /// Serves the buffer, then passes up what is asked beyond it.
-  void settle() {
+  void serve_buffer() {
     while (!buffer_.empty()) {
-      const std::uint64_t demand = dispatcher_->demand();
-      if (demand == 0) break;
-      Batch<Out> events = buffer_.take(static_cast<std::size_t>(demand));
-      const std::size_t size = events.size();
-      dispatcher_->dispatch(events);
-      add_to(edge_->delivered, size - events.size());
+      const std::uint64_t room = dispatcher_->room();
+      if (room == 0) break;
+      Batch<Out> events = buffer_.take(static_cast<std::size_t>(room));
+      dispatch(events);
       if (events.empty()) continue;
       buffer_.put_back(std::move(events));
       break;
     }
+  }
+
+  /// Serves the buffer, then passes up what is asked beyond it.
+  void settle() {
+    serve_buffer();
     if (in_demand_ || !buffer_.empty()) return;
     const std::uint64_t demand = dispatcher_->demand();
     if (demand > debt_) {
@@ -247,7 +335,7 @@ class ProducerSide {
     // For stages that keep events of their own and give them when they leave at once. It hears of demand that answers
     // a debt, too: that of a consumer which has left.
     if constexpr (requires(Derived& stage) { stage.on_dispatchable(); }) {
-      if (demand == 0) return;
+      if (dispatcher_->room() == 0) return;
       in_demand_ = true;
       derived().on_dispatchable();
       in_demand_ = false;
@@ -281,10 +369,19 @@ class ProducerSide {
     const std::unique_ptr<Port> port = std::move(*place);
     outlets_.erase(place);
     if (port->in_dispatcher) dispatcher_->cancel(*port);
+    if (port->overflow) {
+      if (port->monitor.id != 0) --elastic_count_;
+      if (!why.down) {  // what is on its way still comes; what waits here does not
+        const std::uint64_t dropped = port->edge->dropped.load(std::memory_order_relaxed);
+        port->edge->count_drop(DropReason::consumer_down, port->edge->sent.load(std::memory_order_relaxed) - dropped -
+                                                              port->overflow->posted);
+      }
+    }
     if (port->monitor.id != 0 && !why.down) this_process::demonitor(port->monitor);
     if (why.down) {
-      const std::uint64_t handled = port->edge->delivered.load(std::memory_order_relaxed);
-      port->edge->dropped.store(port->edge->sent.load(std::memory_order_relaxed) - handled, std::memory_order_relaxed);
+      const std::uint64_t settled = port->edge->delivered.load(std::memory_order_relaxed) +
+                                    port->edge->dropped.load(std::memory_order_relaxed);
+      port->edge->count_drop(DropReason::consumer_down, port->edge->sent.load(std::memory_order_relaxed) - settled);
     }
     if (tell) {
       static_cast<void>(
@@ -304,6 +401,7 @@ class ProducerSide {
   ProcessCore& core_;
   std::shared_ptr<EdgeCounters> edge_;  // of the buffer; shared with snapshots
   std::vector<std::pair<SubscriptionId, ExitReason>> failed_;
+  std::size_t elastic_count_ = 0;
   bool settle_queued_ = false;
   bool in_demand_ = false;
 };
