@@ -100,8 +100,7 @@ class Overflow {
   Overflow(Sample rule)                        // NOLINT(google-explicit-constructor)
     requires std::copy_constructible<Event>;
   /// A rule of one's own. `make` runs in the producer's process, once for each subscription; an error refuses it.
-  Overflow(std::string name, Make make)
-      : rule_(std::make_shared<const Rule>(Rule{std::move(name), std::move(make)})) {}
+  Overflow(std::string name, Make make) : rule_(std::make_shared<const Rule>(Rule{std::move(name), std::move(make)})) {}
 
   [[nodiscard]] bool waits() const noexcept { return rule_ == nullptr; }
   /// `wait`, or the rule with its bounds: `keep_newest(100)`.

@@ -194,11 +194,11 @@ template <class Event, class KeyOf, class Merge = detail::NewerWins>
   requires std::copy_constructible<Event>
 [[nodiscard]] Overflow<Event> coalesce(KeyOf key_of, std::size_t events_max, Merge merge = {}) {
   using Queue = OverflowQueue<Event>;
-  return Overflow<Event>(concat("coalesce(", events_max, ")"),
-                         [=](const Clock& /*clock*/) -> Result<std::unique_ptr<Queue>> {
-                           if (events_max == 0) return detail::bad_rule("coalesce", "events_max");
-                           return std::make_unique<detail::CoalesceQueue<Event, KeyOf, Merge>>(key_of, merge, events_max);
-                         });
+  return Overflow<Event>(
+      concat("coalesce(", events_max, ")"), [=](const Clock& /*clock*/) -> Result<std::unique_ptr<Queue>> {
+        if (events_max == 0) return detail::bad_rule("coalesce", "events_max");
+        return std::make_unique<detail::CoalesceQueue<Event, KeyOf, Merge>>(key_of, merge, events_max);
+      });
 }
 
 }  // namespace dagverk

@@ -373,14 +373,14 @@ class ProducerSide {
       if (port->monitor.id != 0) --elastic_count_;
       if (!why.down) {  // what is on its way still comes; what waits here does not
         const std::uint64_t dropped = port->edge->dropped.load(std::memory_order_relaxed);
-        port->edge->count_drop(DropReason::consumer_down, port->edge->sent.load(std::memory_order_relaxed) - dropped -
-                                                              port->overflow->posted);
+        port->edge->count_drop(DropReason::consumer_down,
+                               port->edge->sent.load(std::memory_order_relaxed) - dropped - port->overflow->posted);
       }
     }
     if (port->monitor.id != 0 && !why.down) this_process::demonitor(port->monitor);
     if (why.down) {
-      const std::uint64_t settled = port->edge->delivered.load(std::memory_order_relaxed) +
-                                    port->edge->dropped.load(std::memory_order_relaxed);
+      const std::uint64_t settled =
+          port->edge->delivered.load(std::memory_order_relaxed) + port->edge->dropped.load(std::memory_order_relaxed);
       port->edge->count_drop(DropReason::consumer_down, port->edge->sent.load(std::memory_order_relaxed) - settled);
     }
     if (tell) {

@@ -127,7 +127,7 @@ class BroadcastDispatcher final : public Dispatcher<Event> {
     }
   }
 
-  /// Events that were emitted before they could be announced, or that were announced: to those that have not seen newer.
+  /// Events that nobody waits for: to those that have seen nothing newer.
   void give_to_new_elastic(const Batch<Event>& events) {
     Outlets fresh = elastic_;
     std::erase_if(fresh, [](const Outlet<Event>* outlet) { return outlet->word == announced_to; });

@@ -16,8 +16,8 @@ namespace dagverk {
 struct DemandDispatcherOptions {
   /// An ask for more is logged as greedy (and still served in full). 0: the first ask sets it.
   std::uint64_t max_demand = 0;
-  /// Right before the first dispatch, the consumers are put into an order drawn from this seed, whatever they asked for,
-  /// so that the first to subscribe does not always get the first events. Unset: they are not.
+  /// Right before the first dispatch, those with demand are put into an order drawn from this seed, so that the first to
+  /// subscribe does not always get the first events. Unset: they are not.
   std::optional<std::uint64_t> shuffle_seed = {};
 };
 
@@ -90,8 +90,8 @@ class DemandDispatcher final : public Dispatcher<Event> {
   /// Once: any order, but those that asked for nothing stay behind.
   void shuffle() {
     Random random(*std::exchange(shuffle_seed_, std::nullopt));
-    const auto with_demand = static_cast<std::size_t>(std::ranges::count_if(
-        outlets_, [](const Outlet<Event>* outlet) { return outlet->word != 0; }));
+    const auto with_demand = static_cast<std::size_t>(
+        std::ranges::count_if(outlets_, [](const Outlet<Event>* outlet) { return outlet->word != 0; }));
     for (std::size_t place = with_demand; place > 1; --place) {
       std::swap(outlets_[place - 1], outlets_[static_cast<std::size_t>(random.below(place))]);
     }
