@@ -22,8 +22,7 @@ using Pushes = PushProducer<int>;
 /// A process that pushes by `sync_notify`, and notes how each push ended.
 void push_in_process(World& world, ServerRef<Pushes> pushes, int event, Seen& seen, Duration timeout = 5s) {
   world.runtime.spawn([=, &seen]() -> Async<void> {
-    int pushed = event;
-    const Result<void> sent = co_await sync_notify(pushes, std::move(pushed), timeout);
+    const Result<void> sent = co_await sync_notify(pushes, int{event}, timeout);
     seen.notes.push_back(concat(event, sent ? " ok" : concat(" ", to_string(sent.error().code()))));
   });
   world.run();
@@ -237,8 +236,7 @@ TEST(PushProducer, every_push_is_dispatched_once_in_order_or_counted_over_5000_s
         case 2:
           ++syncs;
           runtime.spawn([&pushers, pushes, event = next++]() -> Async<void> {
-            int pushed = event;
-            const Result<void> sent = co_await sync_notify(pushes, std::move(pushed), Duration::zero());
+            const Result<void> sent = co_await sync_notify(pushes, int{event}, Duration::zero());
             pushers.notes.emplace_back(sent ? "ok" : "refused");
           });
           runtime.run_until_idle();  // so that pushes are numbered in the order in which they come

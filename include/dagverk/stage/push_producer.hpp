@@ -50,8 +50,8 @@ struct PushCounts {
 ///            `sync_notify` and `sync_notify_blocking`, which name the message they send.
 /// Threads:   as GenServer; pushes come from any thread or process.
 /// Errors:    a `sync_notify` gets `refused` when its event is dropped.
-/// Bounds:    PushQueue::size events queued and, with PushRule::wait, as many calls waiting. A call that timed out keeps
-///            its place, and its event is dispatched all the same.
+/// Bounds:    PushQueue::size events queued and, with PushRule::wait, as many calls waiting. A call that timed out
+///            keeps its place, and its event is dispatched all the same.
 template <class Out>
 class PushProducer final : public Producer<PushProducer<Out>, Out> {
   using Base = Producer<PushProducer<Out>, Out>;

@@ -53,7 +53,7 @@ class RangeProducer final : public Producer<RangeProducer<View>, std::ranges::ra
 
   void handle_demand(std::uint64_t count) {
     while (count != 0 && !ended_) {
-      const std::size_t part = static_cast<std::size_t>(std::min<std::uint64_t>(count, batch_max));
+      const auto part = static_cast<std::size_t>(std::min<std::uint64_t>(count, batch_max));
       take(part);
       count -= part;
     }
@@ -192,13 +192,13 @@ template <class Function>
   requires(!std::is_lvalue_reference_v<Function> && detail::GeneratorFunction<Function>)
 [[nodiscard]] auto generator_producer(Function&& function, const RangeProducerOptions& options) {
   return this_process::start_with<GeneratorProducerOf<Function>>(
-      detail::range_start_options(options), detail::GeneratedView<Function>(std::move(function)), options);
+      detail::range_start_options(options), detail::GeneratedView<Function>(std::forward<Function>(function)), options);
 }
 template <class Function>
   requires(!std::is_lvalue_reference_v<Function> && detail::GeneratorFunction<Function>)
 [[nodiscard]] auto generator_producer(Function&& function) {
   const RangeProducerOptions options;
-  return generator_producer(std::move(function), options);
+  return generator_producer(std::forward<Function>(function), options);
 }
 
 }  // namespace dagverk

@@ -41,8 +41,8 @@ struct StreamPart {
 
 /// The process of a stream: subscribes, fetches, and hands over part by part.
 ///
-/// Semantics: the ask for a part follows when the next part is read. Ends of subscriptions take effect behind the events
-///            that came before them. It ends with its owner, the process that reads it.
+/// Semantics: the ask for a part follows when the next part is read. Ends of subscriptions take effect behind the
+///            events that came before them. It ends with its owner, the process that reads it.
 /// Bounds:    max_demand events per producer.
 template <class Event>
 class StreamServer final : public Consumer<StreamServer<Event>, Event> {
@@ -174,7 +174,7 @@ class StreamServer final : public Consumer<StreamServer<Event>, Event> {
         return;
       }
       const Source* source = find(entry.id);
-      const std::size_t part_max = static_cast<std::size_t>(source->max - source->min);
+      const auto part_max = static_cast<std::size_t>(source->max - source->min);
       last_ = entry.id;
       Batch<Event> part = entry.events.split_front(part_max);
       last_size_ = part.size();
