@@ -1,4 +1,5 @@
 #include "os_process_loop.hpp"
+#include "thread_name.hpp"
 
 #include "dagverk/base/concat.hpp"
 #include "dagverk/runtime/os_process.hpp"
@@ -63,7 +64,10 @@ Result<void> OsProcessSpawner::Loop::open() {
   }
   try {
     const SignalsBlocked blocked;
-    thread_ = std::thread([this] { run(); });
+    thread_ = std::thread([this] {
+      detail::name_this_thread("dagverk spawner");
+      run();
+    });
   } catch (const std::system_error& failed) {
     return Error{ErrorCode::unavailable, concat("starting the spawner's thread: ", failed.what())};
   }

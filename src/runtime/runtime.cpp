@@ -1,6 +1,7 @@
 #include "dagverk/runtime/runtime.hpp"
 
 #include "scheduler.hpp"
+#include "thread_name.hpp"
 
 #include "dagverk/base/mutex.hpp"
 
@@ -14,7 +15,11 @@ namespace {
 /// A lane that is an OS thread.
 class ThreadLane final : public ExternalLane {
  public:
-  explicit ThreadLane(std::move_only_function<void()> work) : work_(std::move(work)), thread_([this] { run(); }) {}
+  ThreadLane(std::string name, std::move_only_function<void()> work)
+      : work_(std::move(work)), thread_([this, name = std::move(name)] {
+          detail::name_this_thread(name);
+          run();
+        }) {}
   ThreadLane(const ThreadLane&) = delete;
   ThreadLane& operator=(const ThreadLane&) = delete;
   ~ThreadLane() override {
@@ -78,8 +83,8 @@ std::uint64_t Runtime::stuck_count() const noexcept { return scheduler_->stuck_c
 bool Runtime::stopped() const noexcept { return scheduler_->stopped(); }
 unsigned Runtime::worker_count() const noexcept { return scheduler_->worker_count(); }
 
-std::unique_ptr<ExternalLane> Runtime::open_lane(std::string /*name*/, std::move_only_function<void()> work) {
-  return std::make_unique<ThreadLane>(std::move(work));
+std::unique_ptr<ExternalLane> Runtime::open_lane(std::string name, std::move_only_function<void()> work) {
+  return std::make_unique<ThreadLane>(std::move(name), std::move(work));
 }
 
 void Runtime::make_ready(detail::ProcessCore& core) noexcept { scheduler_->make_ready(core); }

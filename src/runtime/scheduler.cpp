@@ -1,10 +1,13 @@
 #include "scheduler.hpp"
 
 #include "cycles.hpp"
+#include "thread_name.hpp"
 
 #include "dagverk/base/assert.hpp"
+#include "dagverk/base/concat.hpp"
 
 #include <algorithm>
+#include <sched.h>
 #include <utility>
 
 namespace dagverk::detail {
@@ -84,6 +87,7 @@ Scheduler::Scheduler(Runtime& runtime, const RuntimeOptions& options)
       slice_cycles_(cycles_per_microsecond()),
       steal_age_cycles_(20 * cycles_per_microsecond()),
       spin_cycles_(50 * cycles_per_microsecond()),
+      yield_cycles_(10 * cycles_per_microsecond()),
       surplus_wake_cycles_(200 * cycles_per_microsecond()) {
   const unsigned slots = workers_wanted_ + options.spare_workers_max;
   for (unsigned number = 0; number < slots; ++number) {
@@ -240,6 +244,7 @@ void Scheduler::run_one(Worker& self, ProcessCore& core) {
 }
 
 void Scheduler::run_worker(Worker& self) {
+  name_this_thread(concat("dagverk ", self.number));
   current_worker = &self;
   current_slot_cache = &self.slots;
   current_slot_cache_owner = &runtime_.processes();
@@ -314,15 +319,21 @@ ProcessCore* Scheduler::search(Worker& self) {
   if (!searching_.compare_exchange_strong(nobody, 1)) return nullptr;
   const unsigned slots = worker_slots_.load(std::memory_order_acquire);
   const std::uint64_t begin = cycles();
+  std::uint64_t polite_at = begin + yield_cycles_;
   ProcessCore* found = nullptr;
   while (found == nullptr && !stopping_.load(std::memory_order_relaxed)) {
     found = take_shared(self);
     for (unsigned step = 1; found == nullptr && step < slots; ++step) {
       found = steal(self, *workers_[(self.number + step) % slots]);
     }
-    if (found != nullptr || cycles() - begin > spin_cycles_) break;
+    const std::uint64_t now = cycles();
+    if (found != nullptr || now - begin > spin_cycles_) break;
     fire_due_timers();
     if (found = next_local(self); found != nullptr) break;
+    if (now >= polite_at) {
+      ::sched_yield();  // threads outside of the runtime may want this core: a store's writer, job threads
+      polite_at = cycles() + yield_cycles_;
+    }
     for (int pause = 0; pause < 16; ++pause) cpu_relax();
   }
   searching_.store(0);
@@ -417,6 +428,7 @@ void Scheduler::give_own_thread(ProcessCore& core) {
 }
 
 void Scheduler::run_host(BlockingHost& host) {
+  name_this_thread("dagverk block");
   runtime_abandoned = &abandoned_;
   for (;;) {
     ProcessCore* core = nullptr;
@@ -446,6 +458,7 @@ void Scheduler::run_host(BlockingHost& host) {
 // ---- the watchdog --------------------------------------------------------------------------------------------------
 
 void Scheduler::run_watchdog() {
+  name_this_thread("dagverk watch");
   std::uint32_t idle_rounds = 0;
   while (!stopping_.load()) {
     // Nothing can be stuck while everybody is parked: look less often.

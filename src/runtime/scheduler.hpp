@@ -99,6 +99,7 @@ class Scheduler {
   const std::uint64_t slice_cycles_;
   const std::uint64_t steal_age_cycles_;
   const std::uint64_t spin_cycles_;
+  const std::uint64_t yield_cycles_;
   const std::uint64_t surplus_wake_cycles_;
 
   // Slots for all workers there may ever be; only the first `worker_slots_` are in use.
