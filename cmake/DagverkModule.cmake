@@ -37,7 +37,7 @@ function(dagverk_target_defaults target)
     # False alarms out of libstdc++'s own headers under -O3 or a sanitizer: GCC 12's -Wrestrict and the other flow analyses of string and
     # std::function code, as GCC's manual warns. The sanitizers and clang-tidy look for the real ones.
     target_compile_options(
-      ${target} PRIVATE -Wno-restrict -Wno-maybe-uninitialized -Wno-array-bounds -Wno-stringop-overflow -Wno-stringop-overread
+      ${target} PRIVATE -Wno-restrict -Wno-uninitialized -Wno-maybe-uninitialized -Wno-array-bounds -Wno-stringop-overflow -Wno-stringop-overread
     )
   endif()
   set_target_properties(${target} PROPERTIES CXX_EXTENSIONS OFF)
