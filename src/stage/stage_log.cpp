@@ -44,6 +44,11 @@ void warn_discarded(std::string_view producer_name, std::uint64_t count) {
       "stage.events_discarded", {{"stage", producer_name}, {"pid", this_process::pid().number()}, {"count", count}});
 }
 
+void warn_unroutable(std::uint64_t count, std::string_view reason) {
+  this_process::runtime().logger().warning(
+      "stage.events_unroutable", {{"pid", this_process::pid().number()}, {"count", count}, {"reason", reason}});
+}
+
 void warn_no_producer(std::string_view consumer_name, std::string_view wanted) {
   this_process::runtime().logger().warning("stage.producer_missing", {{"stage", consumer_name}, {"reason", wanted}});
 }

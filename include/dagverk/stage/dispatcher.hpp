@@ -98,7 +98,9 @@ class Dispatcher {
   virtual void announce(const Batch<Event>& /*events*/) {}
   /// How many events it keeps that `dispatch` has taken and nobody was delivered.
   [[nodiscard]] virtual std::uint64_t queued() const noexcept { return 0; }
-  /// Calls `arrived` when every event kept now has left; at once when none is kept.
+  /// What was left over is not the same any more: the full buffer gave up its oldest events.
+  virtual void left_over_changed() {}
+  /// Calls `arrived` when every event kept now has left, at once when none is kept. It may only send messages.
   virtual void after_queued(std::function<void()> arrived) { arrived(); }
 
   /// For the producer: where `drop` counts.

@@ -303,6 +303,8 @@ class ProducerSide {
     const std::size_t dropped = buffer_.store(std::move(events));
     if (dropped == 0) return;
     edge_->count_drop(DropReason::buffer_full, dropped);
+    dispatcher_->left_over_changed();
+    if (dispatcher_->room() != 0) settle_later();
     if constexpr (requires(Derived& stage) { stage.handle_discarded(std::uint64_t{}); }) {
       if (!derived().handle_discarded(dropped)) return;
     }

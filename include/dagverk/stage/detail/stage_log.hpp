@@ -21,6 +21,8 @@ namespace dagverk::detail {
 
 /// A producer's full buffer gave up `count` events in one store operation.
 void warn_discarded(std::string_view producer_name, std::uint64_t count);
+/// A hash could not say where `count` events of one dispatch go; `reason` is that of the first.
+void warn_unroutable(std::uint64_t count, std::string_view reason);
 void warn_no_producer(std::string_view consumer_name, std::string_view wanted);
 void warn_refused(std::string_view producer_name, std::string_view reason);
 

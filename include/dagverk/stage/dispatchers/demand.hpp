@@ -16,8 +16,8 @@ namespace dagverk {
 struct DemandDispatcherOptions {
   /// An ask for more is logged as greedy (and still served in full). 0: the first ask sets it.
   std::uint64_t max_demand = 0;
-  /// Right before the first dispatch, those with demand are put into an order drawn from this seed, so that the first to
-  /// subscribe does not always get the first events. Unset: they are not.
+  /// Right before the first dispatch, those with demand are put into an order drawn from this seed, so that the first
+  /// to subscribe does not always get the first events. Unset: they are not.
   std::optional<std::uint64_t> shuffle_seed = {};
 };
 

@@ -1,0 +1,200 @@
+#pragma once
+
+#include "dagverk/base/concat.hpp"
+#include "dagverk/stage/detail/event_buffer.hpp"
+#include "dagverk/stage/detail/partition_table.hpp"
+#include "dagverk/stage/detail/routing.hpp"
+#include "dagverk/stage/dispatcher.hpp"
+
+#include <algorithm>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <limits>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace dagverk {
+
+/// What becomes of an event for a partition whose queue is full.
+enum class PartitionFull : std::uint8_t {
+  wait,         ///< it waits, and so do all events behind it: the partition holds up the others
+  drop_oldest,  ///< the oldest in the queue makes room, counted
+  drop_newest,  ///< it is dropped, counted
+};
+
+struct PartitionOptions {
+  /// Events that wait for one partition's consumers at most, each partition on its own. 0: none; `wait` then holds up
+  /// every event that its partition has not asked for.
+  std::size_t queue_size = 10'000;
+  PartitionFull when_full = PartitionFull::wait;
+};
+
+/// Each event goes to one partition, chosen by a hash of the event, and there to one consumer.
+///
+/// Semantics: GenStage's PartitionDispatcher. Consumers name their partition in SubscribeOptions::partition; one may
+///            have several consumers, which take turns, or none. Events for a partition whose consumers have no open
+///            demand wait in its queue, and stay there when its last consumer leaves, for the next. Unlike GenStage:
+///            the queue is bounded (PartitionFull); a waiting event uses up nobody's demand, so that quiet partitions
+///            never starve behind a busy one (with `wait`: until that one's queue is full); an event that goes nowhere
+///            counts as dispatched and is asked for again; a bad partition refuses the subscription alone.
+///            Made by `partition_dispatcher`. Change it by ProducerSide::change_dispatcher, look at it by `dispatcher`.
+/// Threads:   the producer's process alone.
+/// Errors:    an event whose hash throws, or names a partition that is not there, is dropped, counted as `unroutable`
+///            and logged (`stage.events_unroutable`).
+/// Bounds:    `queue_size` events in each partition.
+template <class Event>
+class PartitionDispatcher : public Dispatcher<Event> {
+ public:
+  // --- for the producer's own code ----------------------------------------------------------------------------------
+
+  /// From now on there are partitions 0 … count - 1. Those that are new start empty; those that are gone get no events
+  /// any more: their consumers are sent what waits for them, and their subscriptions end when that is asked for; what
+  /// waits for nobody is dropped, counted. Only for dispatchers made with a count. Errors: `invalid_argument` for 0.
+  [[nodiscard]] Result<void> resize(std::size_t count) { return table_.resize(detail::counted_names(count)); }
+  /// As above, to these names.
+  [[nodiscard]] Result<void> resize(const std::vector<PartitionName>& names) { return table_.resize(names); }
+
+  [[nodiscard]] std::size_t partition_count() const noexcept { return table_.count(); }
+  /// What the partition's consumers have asked for and was not sent: so much of its events leaves at once. 0 when there
+  /// is no such partition.
+  [[nodiscard]] std::uint64_t demand_of(const PartitionName& name) const { return table_.demand_of(name); }
+  /// Events that wait for the partition's consumers.
+  [[nodiscard]] std::size_t queued_of(const PartitionName& name) const { return table_.queued_of(name); }
+
+  // --- for the producer ---------------------------------------------------------------------------------------------
+  [[nodiscard]] Result<void> subscribe(Outlet<Event>& outlet) final { return table_.subscribe(outlet); }
+  void ask(Outlet<Event>& outlet, std::uint64_t count) final { table_.ask(outlet, count); }
+  void cancel(Outlet<Event>& outlet) final { table_.cancel(outlet); }
+  [[nodiscard]] std::uint64_t demand() const noexcept final { return table_.blocked() ? 0 : table_.open_demand(); }
+  [[nodiscard]] std::uint64_t room() const noexcept final { return table_.room(); }
+  [[nodiscard]] std::uint64_t queued() const noexcept final { return table_.queued(); }
+  void after_queued(std::function<void()> arrived) final { table_.after_queued(std::move(arrived)); }
+  void left_over_changed() final { table_.unblock(); }
+
+ protected:
+  PartitionDispatcher(const std::vector<PartitionName>& names, PartitionOptions options)
+      : table_(options.queue_size, options.when_full == PartitionFull::wait,
+               options.when_full == PartitionFull::drop_newest ? BufferKeep::oldest : BufferKeep::newest,
+               [this](DropReason reason, std::uint64_t count) { this->drop(reason, count); }) {
+    if (Result<void> made = table_.resize(names); !made)
+      throw std::invalid_argument(std::string(made.error().message()));
+  }
+
+  detail::PartitionTable<Event> table_;
+};
+
+namespace detail {
+
+template <class Event, class Hash>
+class HashingPartitions final : public PartitionDispatcher<Event> {
+ public:
+  HashingPartitions(const std::vector<PartitionName>& names, Hash hash, PartitionOptions options)
+      : PartitionDispatcher<Event>(names, options), hash_(std::move(hash)) {}
+
+  void dispatch(Batch<Event>& events) override {
+    Round round{events.size(), 0, 0, {}};
+    this->table_.begin(round.size);
+    while (round.next < round.size && this->table_.room() != 0) {
+      try {
+        route(events, round);
+      } catch (...) {  // the hash: this event goes nowhere, those before it have their places
+        round.lost(reason_of_thrown().to_string());
+        this->table_.skip(round.next++);
+      }
+    }
+    Batch<Event> taken = events.split_front(round.next);
+    this->table_.hand_out(std::move(taken));
+    if (round.unroutable != 0) {
+      this->drop(DropReason::unroutable, round.unroutable);
+      warn_unroutable(round.unroutable, round.why);
+    }
+  }
+
+ private:
+  struct Round {
+    std::size_t size;
+    std::size_t next;
+    std::uint64_t unroutable;
+    std::string why;
+    void lost(std::string reason) {
+      if (unroutable++ == 0) why = std::move(reason);
+    }
+  };
+
+  /// Gives events their places, from the next one on, until one has to wait or the hash throws.
+  void route(Batch<Event>& events, Round& round) {
+    PartitionTable<Event>& table = this->table_;
+    if constexpr (Routing<Event, Hash>::rewrites) {
+      const bool unique = events.unique();
+      for (; round.next < round.size && table.room() != 0; ++round.next) {
+        if (!place_rewritten(events, round, unique)) return;
+      }
+    } else {
+      for (; round.next < round.size && table.room() != 0; ++round.next) {
+        const std::size_t index =
+            Routing<Event, Hash>::index_of(table, hash_, std::as_const(events)[round.next], table.count());
+        if (index >= table.count()) {
+          if (index != no_partition) round.lost("the hash named a partition that is not there");
+          table.skip(round.next);
+        } else if (!table.place(round.next, index)) {
+          return;
+        }
+      }
+    }
+  }
+
+  /// False when the event has to wait.
+  bool place_rewritten(Batch<Event>& events, Round& round, bool unique) {
+    PartitionTable<Event>& table = this->table_;
+    auto routed = Routing<Event, Hash>::rewrite(hash_, events, round.next, unique, table.count());
+    table.skip(round.next);  // the original
+    if (!routed) return true;
+    const std::size_t index = table.index_of(routed->partition);
+    if (index >= table.count()) {
+      round.lost("the hash named a partition that is not there");
+      return true;
+    }
+    table.place_made(index, std::move(routed->event));
+    return true;
+  }
+
+  Hash hash_;
+};
+
+}  // namespace detail
+
+/// A partition dispatcher with partitions 0 … count - 1.
+///
+/// `hash(const Event&)`, or `hash(const Event&, std::size_t count)`, gives the event's partition: a number, a text, or
+/// an optional of these, of which nothing means that the event is for nobody. A hash that gives `Routed{event,
+/// partition}`, or an optional of it, sends that event instead; it may take its argument as `Event&&`. It must not keep
+/// anything of its argument.
+/// Throws: std::invalid_argument for no partition or one named twice; the producer's start then fails with it.
+template <class Event, class Hash>
+  requires detail::HashesEvent<Hash, Event>
+[[nodiscard]] std::unique_ptr<Dispatcher<Event>> partition_dispatcher(std::size_t count, Hash hash,
+                                                                      PartitionOptions options = {}) {
+  return std::make_unique<detail::HashingPartitions<Event, Hash>>(detail::counted_names(count), std::move(hash),
+                                                                  options);
+}
+/// As above, with partitions of these names: numbers, texts, or both.
+template <class Event, class Hash>
+  requires detail::HashesEvent<Hash, Event>
+[[nodiscard]] std::unique_ptr<Dispatcher<Event>> partition_dispatcher(const std::vector<PartitionName>& names,
+                                                                      Hash hash, PartitionOptions options = {}) {
+  return std::make_unique<detail::HashingPartitions<Event, Hash>>(names, std::move(hash), options);
+}
+/// With a count and `std::hash<Event>`: equal events always go to the same partition.
+template <class Event>
+[[nodiscard]] std::unique_ptr<Dispatcher<Event>> partition_dispatcher(std::size_t count,
+                                                                      PartitionOptions options = {}) {
+  return partition_dispatcher<Event>(count, detail::SpreadHash<Event>{}, options);
+}
+
+}  // namespace dagverk
