@@ -101,7 +101,7 @@ class RateLimiter final : public detail::RelayStage<RateLimiter<T>, T, T> {
   void on_dispatchable() {
     pass();
     const std::uint64_t tokens = bucket_->available(now());
-    const std::uint64_t wanted = Base::dispatchable();
+    const std::uint64_t wanted = Base::wanted();
     const std::uint64_t passable = std::min(tokens, wanted);
     if (passable > kept_) Base::ask_each(passable - kept_);
     if (wanted > tokens) wake_later();
@@ -129,7 +129,7 @@ class RateLimiter final : public detail::RelayStage<RateLimiter<T>, T, T> {
         Base::finish(end);
         continue;
       }
-      const std::uint64_t count = std::min<std::uint64_t>({tokens, Base::dispatchable(), entry.events.size()});
+      const auto count = std::min<std::uint64_t>({tokens, Base::dispatchable(), entry.events.size()});
       if (count == 0) return;
       Batch<T> part = entry.events.split_front(static_cast<std::size_t>(count));
       if (entry.events.empty()) entries_.pop_front();

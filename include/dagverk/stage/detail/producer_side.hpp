@@ -86,11 +86,14 @@ class ProducerSide {
     return debt_ - std::min<std::uint64_t>(debt_, single_.size());
   }
   [[nodiscard]] std::size_t consumer_count() const noexcept { return outlets_.size(); }
-  /// How many more events would go to consumers at once if they were emitted now.
+  /// How many more events would go to consumers at once if they were emitted now: what they wait for, and without a
+  /// limit while there are only elastic ones.
   [[nodiscard]] std::uint64_t dispatchable() const noexcept {
-    if (!buffer_.empty()) return 0;
-    const std::uint64_t room = dispatcher_->room();
-    return room - std::min<std::uint64_t>(room, single_.size());
+    return buffer_.empty() ? beyond_singles(dispatcher_->room()) : 0;
+  }
+  /// How many more events consumers wait for.
+  [[nodiscard]] std::uint64_t wanted() const noexcept {
+    return buffer_.empty() ? beyond_singles(dispatcher_->demand()) : 0;
   }
 
   /// Ends one of this producer's subscriptions: the consumer is told `reason`, then handle_cancel is called here.
@@ -266,6 +269,9 @@ class ProducerSide {
     dispatcher_->ask(port, more);
   }
 
+  [[nodiscard]] std::uint64_t beyond_singles(std::uint64_t count) const noexcept {
+    return count - std::min<std::uint64_t>(count, single_.size());
+  }
   void begin_singles() {
     core_.leave_wanted = true;
     // About as many as last time, but no more than messages wait to be handled now: a buffered event must not pin

@@ -21,8 +21,8 @@ struct RelayEnd {
 /// What stages have in common that take events and pass them on by a rule of their own: they keep what they have taken,
 /// emit what leaves at once (`dispatchable`), and ask for exactly what they want (`ask_each`).
 ///
-/// Semantics: `Derived` has `take(Batch<In>)` for what came; `on_upstream_end(RelayEnd)`, which calls `finish` when what
-///            came before has been dealt with; and `on_dispatchable()`, called when events would leave at once.
+/// Semantics: `Derived` has `take(Batch<In>)` for what came; `on_upstream_end(RelayEnd)`, which calls `finish` when
+///            what came before has been dealt with; and `on_dispatchable()`, called when events would leave at once.
 /// Bounds:    a subscription's max_demand is never exceeded by what was asked and has not come.
 template <class Derived, class In, class Out>
 class RelayStage : public GenServer<Derived>, public ConsumerSide<Derived, In>, public ProducerSide<Derived, Out> {
