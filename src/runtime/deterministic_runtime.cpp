@@ -67,6 +67,7 @@ DeterministicRuntime::~DeterministicRuntime() {
 void DeterministicRuntime::make_ready(detail::ProcessCore& core) noexcept { ready_.push_back(&core); }
 
 void DeterministicRuntime::give_own_thread(detail::ProcessCore& /*core*/) {}
+void DeterministicRuntime::take_own_thread(detail::ProcessCore& /*core*/) noexcept {}
 
 void DeterministicRuntime::on_process_exit(Pid pid, const ExitReason& reason) {
   exit_reasons_.emplace(pid.number(), reason);

@@ -5,6 +5,7 @@
 #include "signals.hpp"
 
 #include "dagverk/runtime/detail/call.hpp"
+#include "dagverk/runtime/this_process.hpp"
 
 #include <utility>
 
@@ -12,10 +13,38 @@ namespace dagverk {
 
 namespace detail {
 
-void ProcessLife::discard_list(Node* node, const ExitReason& reason) noexcept {
+namespace {
+
+/// Tells, while a process' state is destroyed, why: for calls that nobody will answer any more.
+class EndingReason {
+ public:
+  explicit EndingReason(const ExitReason& reason) noexcept : outer_(std::exchange(ending_reason, &reason)) {}
+  EndingReason(const EndingReason&) = delete;
+  EndingReason& operator=(const EndingReason&) = delete;
+  ~EndingReason() { ending_reason = outer_; }
+
+ private:
+  const ExitReason* outer_;
+};
+
+/// Answers that waited for terminate. Who was killed has not answered.
+void send_last_replies(const ProcessExtra& extra, const ExitReason& reason) noexcept {
+  for (const LastReply& last : extra.last_replies) {
+    if (reason.kind() == ExitReason::Kind::killed) {
+      last.node->ops->discard(last.node, reason);
+      continue;
+    }
+    last.node->ops = last.reply_ops;
+    send_reply(last.node, *last.header);
+  }
+}
+
+}  // namespace
+
+void ProcessLife::discard_list(Node* node, const ExitReason& reason, std::uint32_t generation) noexcept {
   while (node != nullptr) {
     Node* next = node->next;
-    node->ops->discard(node, reason);
+    node->ops->discard(node, node->generation == generation ? reason : ExitReason::noproc);
     node = next;
   }
 }
@@ -33,15 +62,20 @@ void ProcessLife::finish(RuntimeBase& runtime, ProcessCore& core, const ExitReas
 
   // The callback that was suspended, from the inside out: its frames, then its message (whose sender is told).
   const Activity activity = std::exchange(core.activity, Activity{});
-  if (activity.root) activity.root.destroy();
-  if (core.wait_result != nullptr) {
+  if (core.wait_status != WaitStatus::waiting && core.wait_result != nullptr) {
     Node* result = std::exchange(core.wait_result, nullptr);
     result->ops->discard(result, reason);
   }
   cancel_wait(core);
+  {
+    const EndingReason ending(reason);
+    if (activity.root) destroy_frame_quietly(activity.root);
+  }
   if (core.wait_timer != nullptr) {
     runtime.cancel_timer({std::exchange(core.wait_timer, nullptr), core.wait_timer_sequence});
   }
+
+  cancel_own_timers(core);
 
   Behaviour* behaviour = core.behaviour;
   if (behaviour != nullptr && run_terminate && started && !core.terminating) {
@@ -63,14 +97,20 @@ void ProcessLife::finish(RuntimeBase& runtime, ProcessCore& core, const ExitReas
   }
   if (activity.node != nullptr) activity.node->ops->discard(activity.node, reason);
   core.behaviour = nullptr;
-  delete behaviour;
+  {
+    const EndingReason ending(reason);
+    delete behaviour;
+  }
 
   const std::vector<std::unique_ptr<ExitHook>> ended_hooks = run_exit_hooks(core);
-  extra = core.extra;  // terminate and the hooks may have added things
+  cancel_own_timers(core);  // terminate may have started some
+  extra = core.extra;       // terminate and the hooks may have added things
   core.extra = nullptr;
   if (extra != nullptr) {
     for (const std::string& name : extra->names) runtime.release_name(name, pid);
   }
+  const ProcessType* const type = core.type.load(std::memory_order_relaxed);
+  const NodeOps* const last_handled = core.current_ops.load(std::memory_order_relaxed);
   core.mailbox_bound.store(0, std::memory_order_relaxed);
   core.dropped_count.store(0, std::memory_order_relaxed);
   core.has_parent.store(false, std::memory_order_relaxed);
@@ -84,10 +124,15 @@ void ProcessLife::finish(RuntimeBase& runtime, ProcessCore& core, const ExitReas
   core.generation.store(pid.generation() + 1, std::memory_order_release);
 
   if (!reason.normal_ish() && started && reason.kind() != ExitReason::Kind::killed) {
-    runtime.logger().warning("process.exited", {{"pid", pid.number()}, {"reason", reason.to_string()}});
+    runtime.logger().warning("process.exited",
+                             {{"pid", pid.number()},
+                              {"kind", type != nullptr ? type->name : std::string_view("process")},
+                              {"handled", last_handled != nullptr ? last_handled->name : std::string_view("nothing")},
+                              {"reason", reason.to_string()}});
   }
   runtime.on_process_exit(pid, reason);
   if (extra != nullptr) {
+    send_last_replies(*extra, reason);
     for (const Pid& link : extra->links) {
       // A failed start concerns the starter, who is told by its answer, and whatever the init has started.
       if (!started && link == extra->parent) continue;
@@ -108,10 +153,11 @@ void ProcessLife::finish(RuntimeBase& runtime, ProcessCore& core, const ExitReas
 
   core.pending_has_urgent = false;
   core.pending_last = nullptr;
+  core.pending_seen = nullptr;
   set_pending_count(core, 0);
-  discard_list(std::exchange(core.pending_first, nullptr), reason);
+  discard_list(std::exchange(core.pending_first, nullptr), reason, pid.generation());
   do {
-    take_discarded(core, reason);
+    take_discarded(core, reason, pid.generation());
   } while (!core.mailbox.become_idle());
 }
 
@@ -125,7 +171,7 @@ std::vector<std::unique_ptr<ExitHook>> ProcessLife::run_exit_hooks(ProcessCore& 
   return ended;
 }
 
-void ProcessLife::take_discarded(ProcessCore& core, const ExitReason& reason) noexcept {
+void ProcessLife::take_discarded(ProcessCore& core, const ExitReason& reason, std::uint32_t generation) noexcept {
   Node* newest = core.mailbox.grab();
   Node* first = nullptr;
   while (newest != nullptr) {  // oldest first, so that callers are told in order
@@ -134,17 +180,12 @@ void ProcessLife::take_discarded(ProcessCore& core, const ExitReason& reason) no
     first = newest;
     newest = older;
   }
-  discard_list(first, reason);
+  discard_list(first, reason, generation);
 }
 
 namespace {
 
-/// `stop` from outside: answered when the process has ended.
-struct StopMessage {
-  using Reply = void;
-  ExitReason reason;
-};
-
+/// `stop`: answered when the process has ended.
 struct StopNode {
   using Call = CallNode<StopMessage, void>;
   using Payload = Call::Payload;
@@ -154,10 +195,15 @@ struct StopNode {
     extra_of(core).stop_calls.push_back(node);
     return false;
   }
-  static constexpr NodeOps ops{&run, &Call::discard_request, "stop", NodeClass::message};
+  // No mailbox bound refuses it.
+  static constexpr NodeOps ops{&run, &Call::discard_request, "stop", NodeClass::notice};
 };
 
 }  // namespace
+
+Node* make_stop_call(ExitReason reason) {
+  return make_node<StopNode::Payload>(StopNode::ops, std::in_place, std::move(reason));
+}
 
 void answer_stop_calls(ProcessExtra& extra, const ExitReason& reason) noexcept {
   for (Node* node : extra.stop_calls) {
@@ -170,15 +216,13 @@ void answer_stop_calls(ProcessExtra& extra, const ExitReason& reason) noexcept {
 
 Result<void> RuntimeBase::stop(Pid pid, ExitReason reason, Duration timeout) {
   if (!pid) return Error(ErrorCode::no_process, "the pid is empty");
-  detail::Node* request =
-      detail::make_node<detail::StopNode::Payload>(detail::StopNode::ops, std::in_place, std::move(reason));
-  return detail::block_on_call<detail::StopMessage, void>(pid, request, timeout);
+  return detail::block_on_call<detail::StopMessage, void>(pid, detail::make_stop_call(std::move(reason)), timeout);
 }
 
 void RuntimeBase::drop_all_processes() noexcept {
   processes_->for_each([&](detail::ProcessCore& core) {
     if (core.generation.load(std::memory_order_acquire) % 2 == 0) {
-      detail::ProcessLife::take_discarded(core, ExitReason::noproc);
+      detail::ProcessLife::take_discarded(core, ExitReason::noproc, 0);
       return;
     }
     detail::current_process = &core;

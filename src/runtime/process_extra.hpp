@@ -1,5 +1,6 @@
 #pragma once
 
+#include "dagverk/runtime/detail/call.hpp"
 #include "dagverk/runtime/detail/exit_hook.hpp"
 #include "dagverk/runtime/detail/process_core.hpp"
 
@@ -24,6 +25,24 @@ struct ExitWaiter {
   std::uint32_t token;
 };
 
+/// How long a process waits for a message before its `handle_timeout` runs.
+struct IdleLimit {
+  Duration after{};
+  SteadyTime deadline{};
+  TimerSlot timer;  // armed at or before the deadline; left armed when a message comes
+};
+
+/// A message to oneself at exact multiples of a period.
+struct Interval {
+  TimerSlot timer;
+  std::uint64_t skipped = 0;
+};
+
+struct OwnTimers {
+  IdleLimit idle;
+  std::unordered_map<std::uint64_t, Interval> intervals;
+};
+
 /// What most processes never need: allocated when the first link, monitor, name or exit option appears. The owner's
 /// alone.
 struct ProcessExtra {
@@ -33,12 +52,17 @@ struct ProcessExtra {
   std::vector<ExitWaiter> exit_waiters;
   std::vector<std::string> names;
   std::vector<std::unique_ptr<ExitHook>> exit_hooks;
-  std::vector<Node*> stop_calls;  // answered when the process has ended
+  std::vector<Node*> stop_calls;        // answered when the process has ended
+  std::vector<LastReply> last_replies;  // sent when terminate has run
+  std::unique_ptr<OwnTimers> timers;
   ExitReason stop_reason;
   Pid parent;
   bool traps_exits = false;
   bool run_terminate = true;  // for the exit that was requested
 };
+
+/// The process ends: its idle time limit and its intervals with it.
+void cancel_own_timers(ProcessCore& core) noexcept;
 
 [[nodiscard]] inline ProcessExtra& extra_of(ProcessCore& core) {
   if (core.extra == nullptr) core.extra = new ProcessExtra;

@@ -35,7 +35,8 @@ ExitReason reason_of_current_exception() noexcept {
   try {
     throw;
   } catch (const std::exception& error) {
-    return ExitReason::error(readable_type_name(typeid(error)), error.what());
+    const char* const text = error.what();
+    return ExitReason::error(readable_type_name(typeid(error)), text != nullptr ? text : "");
   } catch (...) {
     const std::type_info* type = abi::__cxa_current_exception_type();
     return ExitReason::error(type != nullptr ? readable_type_name(*type) : "unknown", {});
@@ -83,24 +84,28 @@ Node* ProcessLife::pop(ProcessCore& core) noexcept {
   Node* node = core.pending_first;
   core.pending_first = node->next;
   if (core.pending_first == nullptr) core.pending_last = nullptr;
+  if (core.pending_seen == node) core.pending_seen = nullptr;
   set_pending_count(core, pending_count(core) - 1);
   return node;
 }
 
 Node* ProcessLife::pop_urgent(ProcessCore& core) noexcept {
-  Node* before = nullptr;
-  for (Node* node = core.pending_first; node != nullptr; before = node, node = node->next) {
-    if (!is_urgent(node)) continue;
+  Node* before = core.pending_seen;
+  for (Node* node = before != nullptr ? before->next : core.pending_first; node != nullptr;
+       before = node, node = node->next) {
+    if (!is_urgent(node) || stays_as_message(core, node)) continue;
     if (before == nullptr) {
       core.pending_first = node->next;
     } else {
       before->next = node->next;
     }
     if (core.pending_last == node) core.pending_last = before;
+    core.pending_seen = before;
     set_pending_count(core, pending_count(core) - 1);
     return node;
   }
   core.pending_has_urgent = false;
+  core.pending_seen = before;
   return nullptr;
 }
 
@@ -132,6 +137,8 @@ ProcessLife::Outcome ProcessLife::run(RuntimeBase& runtime, ProcessCore& core, c
       finish(runtime, core, nullptr);
       return Outcome::exited;
     }
+    if (core.idle_wanted || core.idle_armed) [[unlikely]]
+      see_next(core);
     Node* node = nullptr;
     if (core.suspended()) {
       node = core.pending_has_urgent ? pop_urgent(core) : nullptr;
@@ -149,6 +156,7 @@ ProcessLife::Outcome ProcessLife::run(RuntimeBase& runtime, ProcessCore& core, c
         continue;
       }
       if (before_leaving(core)) continue;
+      if (core.idle_wanted && !core.suspended() && begin_idle(core)) continue;
       core.current_ops.store(nullptr, std::memory_order_relaxed);
       if (core.mailbox.become_idle()) return Outcome::idle;
       continue;
@@ -161,6 +169,15 @@ ProcessLife::Outcome ProcessLife::run(RuntimeBase& runtime, ProcessCore& core, c
       return Outcome::more;
     }
   }
+}
+
+void ProcessLife::see_next(ProcessCore& core) noexcept {
+  const Node* next = core.pending_first;
+  if (core.suspended() || next == nullptr || is_urgent(next)) return;
+  if (next->generation != core.generation.load(std::memory_order_relaxed)) return;
+  if (next->ops->unseen != nullptr && next->ops->unseen(next, core)) return;
+  core.idle_wanted = false;
+  core.idle_armed = false;
 }
 
 bool ProcessLife::begin_terminate(ProcessCore& core) {

@@ -59,7 +59,7 @@ struct ProcessLife {
   static void finish(RuntimeBase& runtime, ProcessCore& core, const ExitReason* failure,
                      bool may_terminate = true) noexcept;
   /// Discards what is still in the mailbox, oldest first.
-  static void take_discarded(ProcessCore& core, const ExitReason& reason) noexcept;
+  static void take_discarded(ProcessCore& core, const ExitReason& reason, std::uint32_t generation) noexcept;
 
  private:
   static void append(ProcessCore& core, Node* first, Node* last) noexcept;
@@ -78,10 +78,13 @@ struct ProcessLife {
   /// Lets the behaviour do what it has put off until now. True when it did anything, which may have been a message to
   /// itself.
   static bool before_leaving(ProcessCore& core);
+  /// Any message ends an idle time limit; signals do not.
+  static void see_next(ProcessCore& core) noexcept;
   /// Starts a terminate callback that is a coroutine; the process ends when it has. False when there is none.
   static bool begin_terminate(ProcessCore& core);
 
-  static void discard_list(Node* node, const ExitReason& reason) noexcept;
+  /// `reason` is that of the process of `generation`; what was meant for an earlier one of the slot finds nobody.
+  static void discard_list(Node* node, const ExitReason& reason, std::uint32_t generation) noexcept;
   /// Runs the first half of the exit hooks and returns them for the second. A hook may destroy user's objects, which
   /// may still use the process.
   static std::vector<std::unique_ptr<ExitHook>> run_exit_hooks(ProcessCore& core);

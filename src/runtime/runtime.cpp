@@ -92,6 +92,7 @@ Result<void> Runtime::block_on(detail::BlockingWaiter& waiter, Duration timeout)
   return scheduler_->block_on(waiter, timeout);
 }
 void Runtime::give_own_thread(detail::ProcessCore& core) { scheduler_->give_own_thread(core); }
+void Runtime::take_own_thread(detail::ProcessCore& core) noexcept { scheduler_->take_own_thread(core); }
 void Runtime::on_timer_armed(SteadyTime deadline) noexcept {
   if (scheduler_) scheduler_->timer_armed(deadline);
 }

@@ -1,6 +1,7 @@
 #include "dagverk/runtime/runtime_base.hpp"
 
 #include "name_table.hpp"
+#include "process_extra.hpp"
 #include "process_table.hpp"
 #include "signals.hpp"
 #include "timer_queue.hpp"
@@ -32,6 +33,12 @@ void keep_for_ever(void* object) {
   kept->push_back(object);
 }
 
+void report_failed_cleanup(std::string_view what) noexcept {
+  if (current_process == nullptr) return;  // nobody to tell
+  current_process->runtime->logger().error("process.cleanup_failed",
+                                           {{"pid", current_process->pid().number()}, {"destroyed", what}});
+}
+
 void Behaviour::on_down(ProcessCore& /*core*/, const Down& /*down*/) {}
 void Behaviour::on_exit(ProcessCore& core, const Exit& exit) {
   core.runtime->logger().warning("process.ignored_exit",
@@ -40,6 +47,7 @@ void Behaviour::on_exit(ProcessCore& core, const Exit& exit) {
 bool Behaviour::begin_terminate(ProcessCore& /*core*/, const ExitReason& /*reason*/) { return false; }
 bool Behaviour::terminates_later() const noexcept { return false; }
 void Behaviour::on_terminate(const ExitReason& /*reason*/) {}
+void Behaviour::on_idle(ProcessCore& /*core*/) {}
 void Behaviour::on_leave(ProcessCore& /*core*/) {}
 
 bool send(Pid pid, Node* node) noexcept {
@@ -91,7 +99,8 @@ Pid RuntimeBase::new_process(bool blocking) {
 
 void RuntimeBase::abandon_process(Pid pid) noexcept {
   detail::ProcessCore& core = *pid.core();
-  core.host.store(nullptr, std::memory_order_relaxed);
+  take_own_thread(core);
+  delete std::exchange(core.extra, nullptr);
   core.generation.store(pid.generation() + 1, std::memory_order_release);
   processes_->give(core);
 }

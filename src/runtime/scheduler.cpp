@@ -427,6 +427,13 @@ void Scheduler::give_own_thread(ProcessCore& core) {
   core.host.store(&host, std::memory_order_release);
 }
 
+void Scheduler::take_own_thread(ProcessCore& core) noexcept {
+  BlockingHost* host = core.host.exchange(nullptr, std::memory_order_acq_rel);
+  if (host == nullptr) return;
+  MutexLock lock(hosts_mutex_);
+  host->serves_ = false;
+}
+
 void Scheduler::run_host(BlockingHost& host) {
   name_this_thread("dagverk block");
   runtime_abandoned = &abandoned_;

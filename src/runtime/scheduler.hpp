@@ -58,6 +58,7 @@ class Scheduler {
   void make_ready(ProcessCore& core) noexcept;
   [[nodiscard]] Result<void> block_on(BlockingWaiter& waiter, Duration timeout) noexcept;
   void give_own_thread(ProcessCore& core);
+  void take_own_thread(ProcessCore& core) noexcept;
   void timer_armed(SteadyTime deadline) noexcept;
   void process_gone() noexcept;
 

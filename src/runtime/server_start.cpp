@@ -48,6 +48,22 @@ void end_spawned(ProcessCore& core) noexcept {
 }
 
 void add_link(Pid child) { extra_of(*current_process).links.insert(child); }
+void link_new(Pid child) {
+  add_link(child);
+  extra_of(*child.core()).links.insert(current_process->pid());  // the slot is ours alone until its first message
+}
+
+MonitorRef monitor_new(Pid child) {
+  const MonitorRef ref{current_process->runtime->next_ref()};
+  extra_of(*current_process).monitors.emplace(ref.id, child);
+  extra_of(*child.core()).watchers.emplace(ref.id, current_process->pid());
+  return ref;
+}
+
+void drop_monitor(MonitorRef ref) noexcept {
+  if (current_process->extra != nullptr) current_process->extra->monitors.erase(ref.id);
+}
+
 void drop_link(Pid child) noexcept {
   if (current_process->extra != nullptr) current_process->extra->links.erase(child);
 }

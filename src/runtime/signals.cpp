@@ -1,7 +1,9 @@
 #include "signals.hpp"
 
 #include "process_extra.hpp"
+#include "timer_queue.hpp"
 
+#include "dagverk/base/assert.hpp"
 #include "dagverk/runtime/runtime_base.hpp"
 
 #include <memory>
@@ -30,7 +32,14 @@ struct SignalNode {
     payload.~Payload();
     free_node(node);
   }
-  static constexpr NodeOps ops{&run, &discard, type_name<Payload>(), Class};
+  static bool unseen(const Node* node, const ProcessCore& core) noexcept {
+    if constexpr (requires(const Payload& payload) { payload.unseen(core); }) {
+      return payload_of<Payload>(node).unseen(core);
+    } else {
+      return false;
+    }
+  }
+  static constexpr NodeOps ops{&run, &discard, type_name<Payload>(), Class, &unseen};
 };
 
 template <class Payload, NodeClass Class = NodeClass::signal>
@@ -38,18 +47,17 @@ Node* make(Payload payload) {
   return make_node<Payload>(SignalNode<Payload, Class>::ops, std::move(payload));
 }
 
-/// A trapped exit signal, as a message.
-struct TrappedExit {
-  Exit exit;
-  void act(ProcessCore& core) const {
-    if (core.behaviour != nullptr) core.behaviour->on_exit(core, exit);
-  }
-};
-
 struct ExitSignal {
   Pid from;
   ExitReason reason;
   bool by_link;
+
+  /// True when the receiver sees it as a message.
+  [[nodiscard]] bool trapped_by(const ProcessCore& core) const noexcept {
+    const ProcessExtra* extra = core.extra;
+    if (extra == nullptr || !extra->traps_exits || (from && extra->parent == from)) return false;
+    return !by_link || extra->links.contains(from);
+  }
 
   void act(ProcessCore& core) {
     ProcessExtra* extra = core.extra;
@@ -59,12 +67,10 @@ struct ExitSignal {
     // Should it outlive its parent (which ended normally), nobody else sees to its end any more.
     if (by_link && from_parent) core.has_parent.store(false, std::memory_order_relaxed);
     if (traps && !from_parent) {
-      Node* message = make<TrappedExit, NodeClass::notice>(TrappedExit{Exit{from, std::move(reason)}});
-      if (core.suspended()) {  // it waits, as every message does
-        static_cast<void>(send(core.pid(), message));
-      } else {
-        push_front(message);
-      }
+      DAGVERK_ASSERT(!core.suspended());  // else it has become a message
+      core.idle_wanted = false;           // it is a message now
+      core.idle_armed = false;
+      if (core.behaviour != nullptr) core.behaviour->on_exit(core, Exit{from, std::move(reason)});
       return;
     }
     if (reason.kind() == ExitReason::Kind::normal && !traps && from != core.pid()) return;
@@ -72,6 +78,21 @@ struct ExitSignal {
     // stands.
     request_exit(core, std::move(reason), !traps, traps);
   }
+};
+
+/// An exit signal that was trapped while its receiver was suspended. It keeps its place among the messages: what the
+/// same sender sent later comes later.
+struct TrappedExitNode {
+  static bool run(Node* node, ProcessCore& core) {
+    auto& signal = payload_of<ExitSignal>(node);
+    const Exit exit{signal.from, std::move(signal.reason)};
+    core.current_node = nullptr;
+    SignalNode<ExitSignal, NodeClass::signal>::discard(node, ExitReason::normal);
+    if (core.behaviour != nullptr) core.behaviour->on_exit(core, exit);
+    return false;
+  }
+  static constexpr NodeOps ops{&run, &SignalNode<ExitSignal, NodeClass::signal>::discard, type_name<Exit>(),
+                               NodeClass::notice};
 };
 
 struct KillSignal {
@@ -94,6 +115,9 @@ struct UnlinkSignal {
 
 struct DownMessage {
   Down down;
+  [[nodiscard]] bool unseen(const ProcessCore& core) const noexcept {
+    return core.extra == nullptr || !core.extra->monitors.contains(down.ref.id);
+  }
   void act(ProcessCore& core) const {
     // A reference that is not in the table was given up by demonitor.
     if (core.extra == nullptr || core.extra->monitors.erase(down.ref.id) == 0) return;
@@ -137,6 +161,10 @@ struct WaitTimeout {
   void act(ProcessCore& core) const;
 };
 
+struct IdleCheck {
+  void act(ProcessCore& core) const { check_idle(core); }
+};
+
 struct ExitNotice {
   std::uint32_t token;
   ExitReason reason;
@@ -167,6 +195,7 @@ Node* make_monitor(MonitorRef ref, Pid watched, Pid watcher) { return make<Monit
 Node* make_demonitor(MonitorRef ref) { return make<DemonitorSignal>({ref}); }
 Node* make_down(Down down) { return make<DownMessage, NodeClass::notice>({std::move(down)}); }
 Node* make_wait_timeout() { return make<WaitTimeout>({}); }
+Node* make_idle_check() { return make<IdleCheck>({}); }
 
 Node* make_stop_signal(ExitReason reason) { return make<StopSignal>({std::move(reason)}); }
 Node* make_exit_watch(Pid watcher, std::uint32_t token) { return make<ExitWatch>({watcher, token}); }
@@ -177,6 +206,16 @@ ExitReason take_exit_notice(Node* notice) {
   ExitReason reason = std::move(payload_of<ExitNotice>(notice).reason);
   ExitNoticeNode::discard(notice, ExitReason::normal);
   return reason;
+}
+
+bool stays_as_message(ProcessCore& core, Node* node) noexcept {
+  if (node->ops != &SignalNode<ExitSignal, NodeClass::signal>::ops) return false;
+  if (node->generation != core.generation.load(std::memory_order_relaxed)) return false;
+  const auto& signal = payload_of<ExitSignal>(node);
+  if (!signal.trapped_by(core)) return false;
+  if (signal.by_link) core.extra->links.erase(signal.from);
+  node->ops = &TrappedExitNode::ops;
+  return true;
 }
 
 void request_exit(ProcessCore& core, ExitReason reason, bool now, bool run_terminate) {
@@ -193,6 +232,7 @@ void request_exit(ProcessCore& core, ExitReason reason, bool now, bool run_termi
 namespace {
 
 void WaitTimeout::act(ProcessCore& core) const {
+  if (TimerQueue::armed({core.wait_timer, core.wait_timer_sequence})) return;  // an earlier one, replaced meanwhile
   core.wait_timer = nullptr;
   if (core.wait_status != WaitStatus::waiting || core.wait_deadline == SteadyTime::max()) return;
   RuntimeBase& runtime = *core.runtime;

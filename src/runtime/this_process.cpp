@@ -45,13 +45,14 @@ MonitorRef monitor(Pid other) {
   return ref;
 }
 
-void demonitor(MonitorRef ref) {
+bool demonitor(MonitorRef ref) {
   detail::ProcessExtra& extra = detail::extra_of(current());
   const auto watched = extra.monitors.find(ref.id);
-  if (watched == extra.monitors.end()) return;
+  if (watched == extra.monitors.end()) return false;
   const Pid other = watched->second;
   extra.monitors.erase(watched);
   static_cast<void>(detail::send(other, detail::make_demonitor(ref)));
+  return true;
 }
 
 void exit(Pid other, ExitReason reason) {

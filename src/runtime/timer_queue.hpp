@@ -45,6 +45,10 @@ class TimerQueue {
   [[nodiscard]] TimerSlot arm(SteadyTime deadline, Pid target, Node* node);
   /// The deadline it had, or nothing when it has fired or was cancelled.
   std::optional<SteadyTime> cancel(TimerSlot slot) noexcept;
+  /// True while `slot` is neither fired nor cancelled.
+  [[nodiscard]] static bool armed(TimerSlot slot) noexcept {
+    return slot.entry != nullptr && slot.entry->sequence.load(std::memory_order_relaxed) == slot.sequence;
+  }
   /// No timer is due before this instant; it may be up to one turn of a wheel early. Nothing when no timer is pending.
   [[nodiscard]] std::optional<SteadyTime> next() const noexcept;
 

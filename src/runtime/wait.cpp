@@ -1,5 +1,6 @@
 // How a process waits: for a reply, an external completion, or only for time to pass; and who ends the wait.
 
+#include "process_extra.hpp"
 #include "signals.hpp"
 #include "timer_queue.hpp"
 
@@ -7,6 +8,7 @@
 #include "dagverk/runtime/completion.hpp"
 #include "dagverk/runtime/detail/call.hpp"
 #include "dagverk/runtime/runtime_base.hpp"
+#include "dagverk/runtime/server_ref.hpp"
 
 #include <chrono>
 #include <utility>
@@ -15,9 +17,8 @@ namespace dagverk::detail {
 
 std::uint32_t begin_wait(ProcessCore& core, std::coroutine_handle<> resume_point, Duration timeout) {
   DAGVERK_ASSERT(core.wait_status != WaitStatus::waiting);
-  core.resume_point = resume_point;
+  core.resume_address = resume_point.address();
   core.wait_status = WaitStatus::waiting;
-  core.wait_result = nullptr;
   if (timeout <= Duration::zero() || timeout == Duration::max()) {
     core.wait_deadline = SteadyTime::max();
     return ++core.wait_token;
@@ -43,7 +44,7 @@ std::uint32_t begin_wait(ProcessCore& core, std::coroutine_handle<> resume_point
 
 void cancel_wait(ProcessCore& core) noexcept {
   core.wait_status = WaitStatus::none;
-  core.resume_point = nullptr;
+  core.wait_result = nullptr;
 }
 
 namespace {
@@ -54,7 +55,7 @@ void settle_activity(ProcessCore& core) {
   const Activity done = std::exchange(core.activity, Activity{});
   struct FrameGuard {
     std::coroutine_handle<> frame;
-    ~FrameGuard() { frame.destroy(); }
+    ~FrameGuard() { destroy_frame_quietly(frame); }
   };
   core.current_node = done.node;  // disposed of by the barrier when `finish` throws
   const FrameGuard guard{done.root};
@@ -67,9 +68,10 @@ void settle_activity(ProcessCore& core) {
 bool accept_resume(ProcessCore& core, std::uint32_t token, Node* result) {
   if (core.wait_status != WaitStatus::waiting || core.wait_token != token) return false;
   core.wait_status = result != nullptr ? WaitStatus::resumed : WaitStatus::timed_out;
+  const auto resume_point = std::coroutine_handle<>::from_address(core.resume_address);
   core.wait_result = result;
   core.current_node = nullptr;  // `result` belongs to the awaiter now
-  resume_chain(std::exchange(core.resume_point, nullptr));
+  resume_chain(resume_point);
   settle_activity(core);
   return true;
 }
@@ -94,6 +96,13 @@ void send_reply(Node* node, const CallHeader& header) noexcept {
   static_cast<void>(send(header.caller, node));
 }
 
+void reply_at_end(ProcessCore& core, LastReply reply) { extra_of(core).last_replies.push_back(reply); }
+
+const ExitReason& not_answered() noexcept {
+  static const ExitReason reason = ExitReason::custom("the call was not answered");
+  return reason;
+}
+
 Error call_failed(const ExitReason& reason, std::string_view message_name) {
   if (reason.kind() == ExitReason::Kind::noproc) {
     return {ErrorCode::no_process, concat("call ", message_name, ": no such process")};
@@ -102,6 +111,11 @@ Error call_failed(const ExitReason& reason, std::string_view message_name) {
     return {ErrorCode::mailbox_full, concat("call ", message_name, ": the mailbox is at its bound")};
   }
   return {ErrorCode::exited, concat("call ", message_name, ": the process ended: ", reason.to_string())};
+}
+
+Error cast_refused(Pid pid) {
+  if (!RuntimeBase::alive(pid)) return Error(ErrorCode::no_process);
+  return {ErrorCode::mailbox_full, "cast: the mailbox is at its bound"};
 }
 
 Result<Node*> block_on_reply(Pid callee, Node* request, CallHeader& header, Duration timeout) {

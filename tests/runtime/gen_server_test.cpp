@@ -235,7 +235,7 @@ TEST(GenServer, CC_SRV_002_a_name_belongs_to_one_live_server_and_is_free_after_i
   DeterministicRuntime runtime;
   Name<Counter> name(runtime, "counter");
   EXPECT_EQ(name.call_blocking<Counter::Total>().error().code(), ErrorCode::no_process);
-  name.cast(Counter::Add{1});  // CC-SRV-011: dropped
+  name.cast(Counter::Add{1});
   ServerRef<Counter> first = runtime.start_with<Counter>(StartOptions{.name = "counter"}).value();
   Result<ServerRef<Counter>> second = runtime.start_with<Counter>(StartOptions{.name = "counter"});
   EXPECT_EQ(second.error().code(), ErrorCode::already_exists);
@@ -293,7 +293,7 @@ TEST(GenServer, terminate_runs_on_stop_and_not_on_kill_or_an_untrapped_signal) {
   ServerRef<Terminal> signalled = runtime.start<Terminal>(std::ref(log), false).value();
   runtime.exit(signalled.pid(), ExitReason::custom("out"));
   ServerRef<Terminal> killed = runtime.start<Terminal>(std::ref(log), true).value();
-  runtime.exit(killed.pid(), ExitReason::shutdown);  // CC-SRV-014: trapped, from a stranger
+  runtime.exit(killed.pid(), ExitReason::shutdown);  // trapped, from a stranger
   runtime.run_until_idle();
   runtime.exit(killed.pid(), ExitReason::kill);
   runtime.run_until_idle();

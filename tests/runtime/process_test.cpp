@@ -1,5 +1,6 @@
 // Links, monitors, exit signals, order and replay on the deterministic runtime.
 
+#include "dagverk/runtime/completion.hpp"
 #include "dagverk/runtime/deterministic_runtime.hpp"
 #include "dagverk/runtime/gen_server.hpp"
 
@@ -186,6 +187,143 @@ TEST(Process, a_message_sent_before_an_exit_signal_by_the_same_sender_is_seen_be
   p.runtime.exit(p.b.pid(), ExitReason::shutdown);
   p.runtime.run_until_idle();
   EXPECT_EQ(p.b_log.size(), 2U);
+}
+
+/// Waits when told to, traps exits, and writes down what it sees in which order.
+class Waiting : public GenServer<Waiting> {
+ public:
+  struct Wait {};
+  struct Say {
+    std::string text;
+  };
+  struct LinkTo {
+    Pid other;
+  };
+  explicit Waiting(std::vector<std::string>* log) : log_(log) {}
+  static void init() { this_process::trap_exits(); }
+  Async<void> handle_cast(Wait /*message*/) {
+    co_await this_process::sleep(1s);
+    log_->emplace_back("waited");
+  }
+  void handle_cast(Say say) { log_->push_back(std::move(say.text)); }
+  static void handle_cast(LinkTo link) { this_process::link(link.other); }
+  void handle_info(const Exit& exit) { log_->push_back("exit " + exit.reason.to_string()); }
+
+ private:
+  std::vector<std::string>* log_;
+};
+
+TEST(Process, a_trapped_exit_signal_keeps_its_place_among_the_messages_while_its_receiver_waits) {
+  // It used to be queued anew, behind what its sender had sent later.
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+    DeterministicRuntime runtime(DeterministicOptions{.seed = seed});
+    std::vector<std::string> log;
+    ServerRef<Waiting> waiting = runtime.start<Waiting>(&log).value();
+    waiting.cast(Waiting::Wait{});
+    runtime.run_until_idle();
+    runtime.spawn([&] {
+      waiting.cast(Waiting::Say{"before"});
+      this_process::exit(waiting.pid(), ExitReason::custom("one"));
+      waiting.cast(Waiting::Say{"between"});
+      this_process::exit(waiting.pid(), ExitReason::normal);
+      waiting.cast(Waiting::Say{"after"});
+    });
+    runtime.run_until_idle();
+    EXPECT_EQ(log, Log{});
+    runtime.advance(1s);
+    EXPECT_EQ(log, (Log{"waited", "before", "exit one", "between", "exit normal", "after"}));
+  }
+}
+
+TEST(Process, casts_of_a_process_that_ends_come_before_its_exit_signal_even_to_one_that_waits) {
+  DeterministicRuntime runtime;
+  std::vector<std::string> log;
+  ServerRef<Waiting> waiting = runtime.start<Waiting>(&log).value();
+  ServerRef<Waiting> bystander = runtime.start<Waiting>(&log).value();
+  const Pid ending = runtime.spawn([&, waiting]() -> Async<void> {
+    co_await this_process::sleep(500ms);
+    waiting.cast(Waiting::Say{"last words"});
+    throw std::runtime_error("gone");
+  });
+  waiting.cast(Waiting::LinkTo{ending});
+  waiting.cast(Waiting::Wait{});
+  runtime.advance(600ms);
+  bystander.cast(Waiting::Say{"other"});
+  runtime.advance(1s);
+  EXPECT_EQ(log, (Log{"other", "waited", "last words", "exit error std::runtime_error: gone"}));
+}
+
+TEST(Process, a_link_that_comes_while_its_receiver_waits_is_there_for_the_exit_signal_behind_it) {
+  DeterministicRuntime runtime;
+  std::vector<std::string> log;
+  ServerRef<Waiting> waiting = runtime.start<Waiting>(&log).value();
+  waiting.cast(Waiting::Wait{});
+  runtime.run_until_idle();
+  runtime.spawn([&] {
+    this_process::link(waiting.pid());
+    this_process::stop(ExitReason::custom("brief"));
+  });
+  runtime.spawn([&] {  // a link that is taken back brings no exit signal
+    this_process::link(waiting.pid());
+    this_process::unlink(waiting.pid());
+  });
+  runtime.advance(1s);
+  EXPECT_EQ(log, (Log{"waited", "exit brief"}));
+}
+
+/// A message that writes down why it was discarded.
+struct Probe {
+  std::string* reason;
+  static bool run(detail::Node* node, detail::ProcessCore& /*core*/) {
+    *detail::payload_of<Probe>(node).reason = "run";
+    return true;
+  }
+  static void discard(detail::Node* node, const ExitReason& reason) noexcept {
+    *detail::payload_of<Probe>(node).reason = reason.to_string();
+    detail::free_node(node);
+  }
+  static constexpr detail::NodeOps ops{&run, &discard, "probe", detail::NodeClass::message};
+};
+
+TEST(Process, a_message_for_an_earlier_process_of_a_slot_finds_nobody_even_when_the_later_one_ends_first) {
+  // It used to be discarded with the later process' reason: whoever watched the earlier one was told that.
+  DeterministicRuntime runtime;
+  const Pid earlier = runtime.spawn([] {});
+  runtime.run_until_idle();
+  const Pid later = runtime.spawn([]() -> Async<void> {
+    co_await this_process::sleep(1s);
+    throw std::runtime_error("the later one");
+  });
+  ASSERT_EQ(later.core(), earlier.core());
+  runtime.run_until_idle();
+  std::string late;
+  std::string in_time;
+  detail::Node* too_late = detail::make_node<Probe>(Probe::ops, &late);
+  too_late->generation = earlier.generation();  // its sender had looked before the slot was reused
+  ASSERT_TRUE(later.core()->mailbox.push(too_late));
+  runtime.run_until_idle();
+  runtime.make_ready(*later.core());
+  ASSERT_TRUE(detail::send(later, detail::make_node<Probe>(Probe::ops, &in_time)));
+  runtime.advance(1s);
+  EXPECT_EQ(late, "noproc");
+  EXPECT_EQ(in_time, "error std::runtime_error: the later one");
+}
+
+TEST(Process, an_old_time_limit_does_not_disarm_the_limit_of_the_next_wait) {
+  DeterministicRuntime runtime;
+  std::vector<SteadyTime> ends;
+  const SteadyTime begin = runtime.clock().steady_now();
+  runtime.spawn([&]() -> Async<void> {
+    for (const Duration limit : {Duration(10ms), Duration(4ms), Duration(20ms), Duration(1ms)}) {
+      auto [completion, completer] = make_completion<Result<int>>();
+      Result<int> nothing = co_await std::move(completion).within(limit);
+      EXPECT_EQ(nothing.error().code(), ErrorCode::timeout);
+      ends.push_back(runtime.clock().steady_now());
+    }
+  });
+  runtime.advance(100ms);
+  EXPECT_EQ(ends, (std::vector<SteadyTime>{begin + 10ms, begin + 14ms, begin + 34ms, begin + 35ms}));
+  EXPECT_EQ(runtime.process_count(), 0U);
 }
 
 /// Has children that outlive, or must not outlive, what happens to it.

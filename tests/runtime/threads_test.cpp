@@ -11,6 +11,7 @@
 #include <atomic>
 #include <latch>
 #include <mutex>
+#include <set>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -52,6 +53,37 @@ TEST(Runtime, casts_from_many_threads_all_arrive_and_each_threads_own_before_its
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(short_counts, 0);
   EXPECT_EQ(sum.call_blocking<Sum::Total>(), 4 * per_thread);
+}
+
+/// Blocks by nature; says on which thread it runs.
+class OwnThread : public GenServer<OwnThread> {
+ public:
+  static constexpr bool blocking = true;
+  struct Where {
+    using Reply = std::thread::id;
+  };
+  static std::thread::id handle_call(Where /*where*/) { return std::this_thread::get_id(); }
+};
+
+TEST(Runtime, the_start_of_a_blocking_server_that_is_never_awaited_gives_its_thread_to_the_next_one) {
+  // The thread used to stay with the process that never was: one more thread for each.
+  Runtime runtime(RuntimeOptions{.workers = 1});
+  std::set<std::thread::id> threads;
+  for (int round = 0; round < 5; ++round) {
+    std::latch done(1);
+    runtime.spawn([&] {
+      auto forgotten = this_process::start_link<OwnThread>();
+      static_cast<void>(forgotten);
+      done.count_down();
+    });
+    done.wait();
+    while (runtime.process_count() != 0) std::this_thread::yield();
+    ServerRef<OwnThread> server = runtime.start<OwnThread>().value();
+    threads.insert(server.call_blocking<OwnThread::Where>().value());
+    ASSERT_TRUE(runtime.stop(server.pid()));
+    while (runtime.process_count() != 0) std::this_thread::yield();
+  }
+  EXPECT_LE(threads.size(), 2U);  // a thread that has just ended its server may not be free yet
 }
 
 class Relay : public GenServer<Relay> {

@@ -2,6 +2,7 @@
 
 #include "dagverk/base/assert.hpp"
 #include "dagverk/runtime/detail/chunk.hpp"
+#include "dagverk/runtime/detail/quietly.hpp"
 
 #include <coroutine>
 #include <cstddef>
@@ -132,7 +133,7 @@ class [[nodiscard]] Async {
 
  private:
   void destroy() noexcept {
-    if (handle_) std::exchange(handle_, nullptr).destroy();
+    if (handle_) detail::destroy_frame_quietly(std::exchange(handle_, nullptr));
   }
 
   Handle handle_;

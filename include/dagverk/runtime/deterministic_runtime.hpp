@@ -79,6 +79,7 @@ class DeterministicRuntime final : public RuntimeBase {
 
   DeterministicRuntime(DeterministicOptions options, std::unique_ptr<ManualClock> clock);
   void give_own_thread(detail::ProcessCore& core) override;
+  void take_own_thread(detail::ProcessCore& core) noexcept override;
   void on_process_exit(Pid pid, const ExitReason& reason) override;
   void record(std::uint64_t number, std::string_view handled);
   /// Moves to the next timer at or before `limit` and fires it. False when there is none.

@@ -1,11 +1,13 @@
 #pragma once
 
 #include "dagverk/runtime/detail/handlers.hpp"
+#include "dagverk/runtime/detail/interval.hpp"
 #include "dagverk/runtime/init_result.hpp"
 #include "dagverk/runtime/runtime_base.hpp"
 #include "dagverk/runtime/server_ref.hpp"
 #include "dagverk/runtime/this_process.hpp"
 
+#include <concepts>
 #include <utility>
 
 namespace dagverk {
@@ -19,6 +21,7 @@ namespace dagverk {
 ///              `handle_call(M, From<M>)`    answers later, from anywhere;
 ///              `handle_info(M)`             timers, `Down`, `Exit`, and whatever is sent with `info`;
 ///              `handle_continue(M)`         runs before any message of the mailbox, see continue_with;
+///              `handle_timeout()`           nothing came for a while, see idle_timeout;
 ///              `init()`                     returns void or InitResult; `start` waits for it;
 ///              `terminate(const ExitReason&)` the last callback; not after `kill` nor an untrapped exit signal.
 ///            While a coroutine callback waits, other casts, calls and infos wait; exit signals are seen, and end the
@@ -44,11 +47,46 @@ class GenServer : public detail::Behaviour {
     return this_process::send_after(delay, self(), std::move(message));
   }
 
+  /// `handle_info(message)`, with a copy, after each `period`, without drift: the first tick is due one period from
+  /// now, the others at exact multiples of it.
+  /// Semantics: at most one tick waits in the mailbox. Ticks that fall due meanwhile are skipped, not made up for:
+  ///            `this_process::skipped_ticks` counts them. `this_process::cancel_timer` ends it, and so does the end of
+  ///            this server.
+  /// Errors:    throws std::invalid_argument when `period` is not positive.
+  /// Bounds:    one node per interval; starting, ticking and cancelling are O(1). A mailbox bound refuses no tick.
+  template <class Message>
+  IntervalRef send_every(Duration period, Message message) {
+    static_assert(detail::HandlesInfo<Derived, Message>, "this server has no public handle_info for this message");
+    static_assert(std::copy_constructible<Message>, "each tick of an interval gets a copy of its message");
+    if constexpr (detail::HandlesInfo<Derived, Message> && std::copy_constructible<Message>) {
+      using Node = detail::IntervalNode<Derived, Message>;
+      detail::check_period(period);
+      detail::ProcessCore& core = *detail::current_process;
+      const detail::IntervalTick tick = detail::new_interval(core, period);
+      detail::arm_interval(core, tick, detail::make_node<typename Node::Payload>(Node::ops, tick, std::move(message)));
+      return {tick.id};
+    } else {
+      return {};
+    }
+  }
+
+  /// `handle_timeout()` runs when no message comes within `after` of the end of the current callback.
+  /// Semantics: any message cancels it, whether it waits already or comes in time: calls, casts, infos, `Down`, `Exit`,
+  ///            a continue. So it holds for this once; a server that always wants it sets it in every callback. Zero:
+  ///            when the mailbox is empty now. A later call in the same callback replaces an earlier one. While a
+  ///            callback waits the time does not run.
+  /// Bounds:    O(1); a server that sets it after every message arms about one timer per `after`.
+  void idle_timeout(Duration after) {
+    static_assert(
+        requires(Derived& server) { server.handle_timeout(); },
+        "a server with an idle timeout has a public handle_timeout()");
+    detail::want_idle_timeout(*detail::current_process, after);
+  }
+
   /// `handle_continue(message)` runs right after the current callback, before any message of the mailbox.
   template <class Message>
   void continue_with(Message message) {
-    static_assert(detail::HandlesContinue<Derived, Message>, "this server has no handle_continue for this message");
-    detail::push_front(detail::make_node<Message>(detail::continue_node_ops<Derived, Message>, std::move(message)));
+    detail::push_front(detail::make_continue<Derived, Message>(std::move(message)));
   }
 
  protected:  // for stages, which see some Downs and Exits first
@@ -64,6 +102,12 @@ class GenServer : public detail::Behaviour {
       run_info(core, exit);
     } else {
       detail::Behaviour::on_exit(core, exit);
+    }
+  }
+
+  void on_idle(detail::ProcessCore& core) override {
+    if constexpr (requires(Derived& server) { server.handle_timeout(); }) {
+      run_now(core, detail::make_node<detail::IdleTimeout>(detail::timeout_node_ops<Derived>));
     }
   }
 
@@ -92,8 +136,11 @@ class GenServer : public detail::Behaviour {
 
   template <class Message>
   static void run_info(detail::ProcessCore& core, Message message) {
-    detail::Node* node = detail::make_node<Message>(detail::info_node_ops<Derived, Message>, std::move(message));
+    run_now(core, detail::make_node<Message>(detail::info_node_ops<Derived, Message>, std::move(message)));
+  }
+  static void run_now(detail::ProcessCore& core, detail::Node* node) {
     core.current_node = node;  // so that a throwing handler's message is disposed of
+    core.current_ops.store(node->ops, std::memory_order_relaxed);
     if (node->ops->run(node, core)) detail::free_node(node);
   }
 };

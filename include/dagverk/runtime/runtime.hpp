@@ -69,6 +69,7 @@ class Runtime final : public RuntimeBase {
   friend class detail::Scheduler;
 
   void give_own_thread(detail::ProcessCore& core) override;
+  void take_own_thread(detail::ProcessCore& core) noexcept override;
   void on_timer_armed(SteadyTime deadline) noexcept override;
   void on_process_gone() noexcept override;
 

@@ -157,6 +157,8 @@ class RuntimeBase {
 
   /// `core` is about to start and blocks by nature: it is to run on a thread of its own until it ends.
   virtual void give_own_thread(detail::ProcessCore& core) = 0;
+  /// Takes it back from one that has not started; nothing for one that has none.
+  virtual void take_own_thread(detail::ProcessCore& core) noexcept = 0;
   virtual void on_timer_armed(SteadyTime /*deadline*/) noexcept {}
   virtual void on_process_exit(Pid /*pid*/, const ExitReason& /*reason*/) {}
   /// After `announce_exits`, called whenever a process has ended.

@@ -5,6 +5,7 @@
 #include "dagverk/runtime/async.hpp"
 #include "dagverk/runtime/detail/node.hpp"
 #include "dagverk/runtime/detail/process_core.hpp"
+#include "dagverk/runtime/detail/quietly.hpp"
 
 #include <atomic>
 #include <memory>
@@ -54,13 +55,21 @@ struct CallPayload {
   ~CallPayload() { clear(); }
 
   void clear() noexcept {
-    if (holds == Holds::request) request.~Message();
-    if (holds == Holds::reply) std::destroy_at(&reply);
+    if (holds == Holds::request) destroy_quietly(request);
+    if (holds == Holds::reply) destroy_quietly(reply);
     holds = Holds::nothing;
   }
   void set_reply(Result<Reply>&& value) noexcept {
     clear();
-    new (&reply) Result<Reply>(std::move(value));
+    if constexpr (std::is_nothrow_move_constructible_v<Result<Reply>>) {
+      new (&reply) Result<Reply>(std::move(value));
+    } else {
+      try {
+        new (&reply) Result<Reply>(std::move(value));
+      } catch (...) {
+        new (&reply) Result<Reply>(Error(ErrorCode::internal, "the answer threw while it was moved"));
+      }
+    }
     holds = Holds::reply;
   }
 
@@ -78,6 +87,45 @@ struct CallPayload {
 
 /// Takes the node of an answered request to whoever waits for it.
 void send_reply(Node* node, const CallHeader& header) noexcept;
+
+/// An answer that waits for the end of the server that gave it.
+struct LastReply {
+  Node* node;
+  const CallHeader* header;
+  const NodeOps* reply_ops;
+};
+void reply_at_end(ProcessCore& core, LastReply reply);
+
+/// What a caller is told whose request was destroyed without an answer.
+[[nodiscard]] const ExitReason& not_answered() noexcept;
+
+/// While `handle_call(message, from)` runs: notices that it has destroyed its `from`, so that the caller learns of an
+/// exception rather than of its consequence.
+class UnansweredCall {
+ public:
+  explicit UnansweredCall(Node* node) noexcept : node_(node), outer_(std::exchange(innermost, this)) {}
+  UnansweredCall(const UnansweredCall&) = delete;
+  UnansweredCall& operator=(const UnansweredCall&) = delete;
+  ~UnansweredCall() { innermost = outer_; }
+
+  /// True when the callback that runs now is that of `node`'s call, which has then been noted as abandoned.
+  static bool note(const Node* node) noexcept {
+    if (innermost == nullptr || innermost->node_ != node) return false;
+    innermost->abandoned_ = true;
+    return true;
+  }
+  [[nodiscard]] bool abandoned() const noexcept { return abandoned_; }
+
+ private:
+  static inline constinit thread_local UnansweredCall* innermost = nullptr;
+
+  Node* node_;
+  UnansweredCall* outer_;
+  bool abandoned_ = false;
+};
+
+/// Why the process ends whose state this thread destroys now; null otherwise.
+inline constinit thread_local const ExitReason* ending_reason = nullptr;
 
 /// The error a caller gets when the callee ended with `reason` before it answered.
 [[nodiscard]] Error call_failed(const ExitReason& reason, std::string_view message_name);
@@ -104,6 +152,15 @@ struct CallNode {
     send_reply(node, payload.header);
   }
 
+  /// Moves the answer out of an answered request's node and frees that.
+  [[nodiscard]] static Result<Reply> take_reply(Node* node) {
+    struct Owner {
+      Node* node;
+      ~Owner() { discard_reply(node, ExitReason::normal); }
+    } const owner{node};
+    return std::move(payload_of<Payload>(node).reply);
+  }
+
   static void discard_request(Node* node, const ExitReason& reason) noexcept {
     reply(node, call_failed(reason, type_name<Message>()));
   }
@@ -115,9 +172,7 @@ template <class Message, class Reply>
   using Payload = CallPayload<Message, Reply>;
   Result<Node*> answer = block_on_reply(callee, request, payload_of<Payload>(request).header, timeout);
   if (!answer) return answer.error().with(concat("call ", type_name<Message>()));
-  Result<Reply> result = std::move(payload_of<Payload>(*answer).reply);
-  CallNode<Message, Reply>::discard_reply(*answer, ExitReason::normal);
-  return result;
+  return CallNode<Message, Reply>::take_reply(*answer);
 }
 
 }  // namespace dagverk::detail
@@ -127,7 +182,7 @@ namespace dagverk {
 /// The right to answer one call, possibly later and from another process or thread.
 ///
 /// Semantics: move-only. `reply` answers; a second `reply` is refused. Destroyed without an answer, the caller gets
-///            `exited`.
+///            `exited`, with the server's reason when that is why. A caller that has given up meanwhile sees nothing.
 /// Threads:   may move to and answer from any thread.
 template <class Message>
 class From {
@@ -159,10 +214,11 @@ class From {
 
  private:
   void abandon() noexcept {
-    if (node_ != nullptr) {
-      detail::CallNode<Message, Reply>::discard_request(std::exchange(node_, nullptr),
-                                                        ExitReason::custom("the call was not answered"));
-    }
+    if (node_ == nullptr) return;
+    detail::Node* node = std::exchange(node_, nullptr);
+    if (detail::UnansweredCall::note(node)) return;
+    detail::CallNode<Message, Reply>::discard_request(
+        node, detail::ending_reason != nullptr ? *detail::ending_reason : detail::not_answered());
   }
 
   detail::Node* node_ = nullptr;
@@ -180,6 +236,10 @@ class [[nodiscard]] CallAwaiter {
 
   CallAwaiter(Pid callee, Node* request, Duration timeout) noexcept
       : callee_(callee), request_(request), timeout_(timeout) {}
+  /// A call that is not sent: it answers with `refused` at once.
+  CallAwaiter(Error refused, Node* request) noexcept : request_(request), timeout_(Duration::zero()) {
+    payload_of<Payload>(request_).set_reply(std::move(refused));
+  }
   CallAwaiter(const CallAwaiter&) = delete;
   CallAwaiter& operator=(const CallAwaiter&) = delete;
   ~CallAwaiter() {
@@ -188,7 +248,8 @@ class [[nodiscard]] CallAwaiter {
   }
 
   [[nodiscard]] bool await_ready() const noexcept {
-    return callee_.core() == current_process && callee_ == current_process->pid();
+    return (callee_.core() == current_process && callee_ == current_process->pid()) ||
+           payload_of<Payload>(request_).holds == Payload::Holds::reply;
   }
 
   void await_suspend(std::coroutine_handle<> caller) {
@@ -205,6 +266,9 @@ class [[nodiscard]] CallAwaiter {
 
   [[nodiscard]] Result<Reply> await_resume() {
     if (request_ != nullptr) {
+      if (payload_of<Payload>(request_).holds == Payload::Holds::reply) {
+        return CallNode<Message, Reply>::take_reply(std::exchange(request_, nullptr));
+      }
       return Error(ErrorCode::calling_self,
                    concat("a process called itself with ", type_name<Message>(), "; it would wait for ever"));
     }
@@ -214,9 +278,7 @@ class [[nodiscard]] CallAwaiter {
                    concat("call ", type_name<Message>(), " timed out after ",
                           std::chrono::duration_cast<std::chrono::milliseconds>(timeout_).count(), " ms"));
     }
-    Result<Reply> result = std::move(payload_of<Payload>(answer).reply);
-    CallNode<Message, Reply>::discard_reply(answer, ExitReason::normal);
-    return result;
+    return CallNode<Message, Reply>::take_reply(answer);
   }
 
  private:

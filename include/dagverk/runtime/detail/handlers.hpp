@@ -3,6 +3,7 @@
 #include "dagverk/runtime/async.hpp"
 #include "dagverk/runtime/detail/call.hpp"
 #include "dagverk/runtime/detail/process_core.hpp"
+#include "dagverk/runtime/detail/quietly.hpp"
 
 #include <concepts>
 #include <coroutine>
@@ -34,7 +35,7 @@ concept HandlesCall = HandlesCallNow<Server, Message> || HandlesCallLater<Server
 template <class Server, class Message, class Invoke>
 struct PlainNode {
   static void discard(Node* node, const ExitReason& /*reason*/) noexcept {
-    payload_of<Message>(node).~Message();
+    destroy_quietly(payload_of<Message>(node));
     free_node(node);
   }
   static void finish(ProcessCore& /*core*/, std::coroutine_handle<> root, Node* node) {
@@ -45,13 +46,16 @@ struct PlainNode {
     auto& server = static_cast<Server&>(*core.behaviour);
     auto& message = payload_of<Message>(node);
     using R = std::invoke_result_t<Invoke, Server&, Message>;
-    static_assert(std::is_void_v<R> || std::is_same_v<R, Async<void>>, "this callback returns void or Async<void>");
-    if constexpr (is_async<R>) {
+    constexpr bool answers_nothing = std::is_void_v<R> || std::is_same_v<R, Async<void>>;
+    static_assert(answers_nothing, "this callback returns void or Async<void>");
+    if constexpr (!answers_nothing) {
+      return false;
+    } else if constexpr (is_async<R>) {
       start_activity(core, Activity{Invoke{}(server, std::move(message)).release(), node, &finish});
       return false;
     } else {
       Invoke{}(server, std::move(message));
-      std::destroy_at(&payload_of<Message>(node));
+      destroy_quietly(payload_of<Message>(node));
       return true;
     }
   }
@@ -76,6 +80,15 @@ struct InvokeContinue {
   }
 };
 
+/// An idle time limit that is over.
+struct IdleTimeout {};
+struct InvokeTimeout {
+  template <class Server>
+  auto operator()(Server& server, IdleTimeout /*message*/) const {
+    return server.handle_timeout();
+  }
+};
+
 template <class Server, class Message, class Invoke>
 inline constexpr NodeOps plain_node_ops{&PlainNode<Server, Message, Invoke>::run,
                                         &PlainNode<Server, Message, Invoke>::discard, type_name<Message>(),
@@ -86,6 +99,8 @@ template <class Server, class Message>
 inline constexpr const NodeOps& info_node_ops = plain_node_ops<Server, Message, InvokeInfo>;
 template <class Server, class Message>
 inline constexpr const NodeOps& continue_node_ops = plain_node_ops<Server, Message, InvokeContinue>;
+template <class Server>
+inline constexpr const NodeOps& timeout_node_ops = plain_node_ops<Server, IdleTimeout, InvokeTimeout>;
 
 /// A terminate callback that is a coroutine; the process ends when it is done.
 template <class Server>
@@ -115,6 +130,21 @@ void before_reply(Server& server) {
   if constexpr (requires { server.on_before_reply(); }) server.on_before_reply();
 }
 
+template <class R>
+struct AwaitedOf {
+  using type = R;
+};
+template <class T>
+struct AwaitedOf<Async<T>> {
+  using type = T;
+};
+
+/// True when a `handle_call` that returns `R` answers with a `Reply`.
+template <class R, class Reply>
+concept AnswersWith = (std::is_void_v<typename AwaitedOf<R>::type> && std::is_void_v<Reply>) ||
+                      (!std::is_void_v<typename AwaitedOf<R>::type> &&
+                       std::is_constructible_v<Result<Reply>, typename AwaitedOf<R>::type>);
+
 /// Calls: the answer goes back in the request's node.
 template <class Server, class Message>
 struct ServerCall {
@@ -122,17 +152,28 @@ struct ServerCall {
   using Call = CallNode<Message, Reply>;
   using Payload = typename Call::Payload;
 
+  /// The answer of a callback that has stopped its server goes out when terminate has run.
+  static void answer(ProcessCore& core, Node* node, Result<Reply>&& value) {
+    if (!core.stop_requested) [[likely]] {
+      Call::reply(node, std::move(value));
+      return;
+    }
+    auto& payload = payload_of<Payload>(node);
+    payload.set_reply(std::move(value));
+    reply_at_end(core, {node, &payload.header, &Call::reply_ops});
+  }
+
   template <class R>
   static void finish(ProcessCore& core, std::coroutine_handle<> root, Node* node) {
     auto handle = std::coroutine_handle<AsyncPromise<R>>::from_address(root.address());
     if constexpr (std::is_void_v<R>) {
       handle.promise().take();
       before_reply(static_cast<Server&>(*core.behaviour));
-      Call::reply(node, Result<Reply>());
+      answer(core, node, Result<Reply>());
     } else {
       Result<Reply> result(handle.promise().take());
       before_reply(static_cast<Server&>(*core.behaviour));
-      Call::reply(node, std::move(result));
+      answer(core, node, std::move(result));
     }
   }
 
@@ -144,21 +185,32 @@ struct ServerCall {
       core.current_node = nullptr;  // it belongs to `from` now
       using R = decltype(server.handle_call(std::move(message), From<Message>(node)));
       static_assert(std::is_void_v<R>, "handle_call(message, from) returns void; it may cast to itself to go on");
-      server.handle_call(std::move(message), From<Message>(node));
+      UnansweredCall call(node);
+      try {
+        server.handle_call(std::move(message), From<Message>(node));
+      } catch (...) {
+        if (call.abandoned()) core.current_node = node;  // its caller learns of the exception
+        throw;
+      }
+      if (call.abandoned()) Call::discard_request(node, not_answered());
     } else {
       using R = decltype(server.handle_call(std::move(payload.request)));
-      if constexpr (is_async<R>) {
+      static_assert(AnswersWith<R, Reply>,
+                    "handle_call returns the message's Reply, a Result of it, or an Async of either");
+      if constexpr (!AnswersWith<R, Reply>) {
+        return false;
+      } else if constexpr (is_async<R>) {
         using Handle = decltype(server.handle_call(std::move(payload.request)).release());
         using Value = decltype(std::declval<Handle&>().promise().take());
         start_activity(core, Activity{server.handle_call(std::move(payload.request)).release(), node, &finish<Value>});
       } else if constexpr (std::is_void_v<R>) {
         server.handle_call(std::move(payload.request));
         before_reply(server);
-        Call::reply(node, Result<Reply>());
+        answer(core, node, Result<Reply>());
       } else {
         Result<Reply> result(server.handle_call(std::move(payload.request)));
         before_reply(server);
-        Call::reply(node, std::move(result));
+        answer(core, node, std::move(result));
       }
     }
     return false;

@@ -37,6 +37,8 @@ struct NodeOps {
   /// The message type's name, for reports.
   std::string_view name;
   NodeClass node_class;
+  /// True when the receiver has lost interest meanwhile, so that nobody will see the message. Null: never.
+  bool (*unseen)(const Node* node, const ProcessCore& receiver) noexcept = nullptr;
 };
 
 /// The head of every message. The payload follows at `payload_offset`.
@@ -60,6 +62,12 @@ template <class Payload>
 template <class Payload>
 [[nodiscard]] Payload& payload_of(Node* node) noexcept {
   return *std::launder(reinterpret_cast<Payload*>(reinterpret_cast<char*>(node) + payload_offset_of<Payload>()));
+}
+
+template <class Payload>
+[[nodiscard]] const Payload& payload_of(const Node* node) noexcept {
+  return *std::launder(
+      reinterpret_cast<const Payload*>(reinterpret_cast<const char*>(node) + payload_offset_of<Payload>()));
 }
 
 inline void free_node(Node* node) noexcept { chunk_free(node, node->size_bytes); }

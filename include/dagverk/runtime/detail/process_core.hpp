@@ -50,6 +50,7 @@ class Behaviour {
   virtual bool begin_terminate(ProcessCore& core, const ExitReason& reason);
   [[nodiscard]] virtual bool terminates_later() const noexcept;  ///< terminate is a coroutine
   virtual void on_terminate(const ExitReason& reason);           ///< the process ends; the last call before destruction
+  virtual void on_idle(ProcessCore& core);                       ///< nothing came within the idle time limit
   /// The process leaves its thread for a while, or ends, after `want_on_leave`: what it has put off is done now.
   virtual void on_leave(ProcessCore& core);
 };
@@ -79,7 +80,7 @@ enum class WaitStatus : std::uint8_t { none, waiting, resumed, timed_out };
 /// Threads:   the first line is shared; everything else belongs to whichever thread runs the process.
 class alignas(64) ProcessCore {
  public:
-  explicit ProcessCore(RuntimeBase& owner) noexcept : runtime(&owner) {}
+  explicit ProcessCore(RuntimeBase& owner) noexcept : runtime(&owner), wait_result(nullptr) {}
 
   // --- shared with senders -------------------------------------------------------------------------------------------
   MailboxHead mailbox;
@@ -96,6 +97,7 @@ class alignas(64) ProcessCore {
   // --- the owner's ---------------------------------------------------------------------------------------------------
   alignas(64) Node* pending_first = nullptr;  // taken from the mailbox, oldest first
   Node* pending_last = nullptr;
+  Node* pending_seen = nullptr;  // up to this one, no pending node is a signal or a reply; null: none was looked at
   Behaviour* behaviour = nullptr;
   ProcessExtra* extra = nullptr;
   Node* current_node = nullptr;                      // disposed of when its handler throws
@@ -103,8 +105,10 @@ class alignas(64) ProcessCore {
   std::atomic<std::uint64_t> handled_count{0};
   Activity activity;
 
-  std::coroutine_handle<> resume_point;
-  Node* wait_result = nullptr;
+  union {
+    void* resume_address;  // while `wait_status` is `waiting`: the coroutine to resume
+    Node* wait_result;     // otherwise: what ended the wait, until the awaiter takes it
+  };
   SteadyTime wait_deadline{};
   TimerEntry* wait_timer = nullptr;  // armed at or before the deadline of the current wait; left armed between waits
   std::uint32_t wait_timer_sequence = 0;
@@ -116,6 +120,8 @@ class alignas(64) ProcessCore {
   bool exit_now : 1 = false;            // end now, whatever is suspended
   bool terminating : 1 = false;         // terminate has been called
   bool starting : 1 = false;            // init has not finished: a failure concerns the starter alone
+  bool idle_wanted : 1 = false;         // the current callback has set an idle time limit
+  bool idle_armed : 1 = false;          // it runs: the mailbox is empty
   bool leave_wanted : 1 = false;        // behaviour->on_leave is to be called before the process leaves its thread
 
   [[nodiscard]] bool suspended() const noexcept { return static_cast<bool>(activity.root); }
@@ -146,6 +152,13 @@ bool accept_resume(ProcessCore& core, std::uint32_t token, Node* result);
 
 /// Puts a message before everything that waits in the running process' mailbox.
 void push_front(Node* node) noexcept;
+
+/// The idle time limit of the current callback.
+void want_idle_timeout(ProcessCore& core, Duration after);
+/// The mailbox is empty after a callback that wants an idle time limit: it begins. True when it is over already.
+[[nodiscard]] bool begin_idle(ProcessCore& core);
+/// The idle time limit may be over.
+void check_idle(ProcessCore& core);
 
 /// Starts a callback that is a coroutine. On return it has finished or waits. Throws what it threw.
 void start_activity(ProcessCore& core, Activity activity);

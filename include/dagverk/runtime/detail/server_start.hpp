@@ -131,7 +131,7 @@ struct SpawnNode {
   using R = std::invoke_result_t<Body&>;
 
   static void discard(Node* node, const ExitReason& /*reason*/) noexcept {
-    payload_of<Body>(node).~Body();
+    destroy_quietly(payload_of<Body>(node));
     free_node(node);
   }
   static void finish(ProcessCore& core, std::coroutine_handle<> root, Node* node) {
@@ -146,7 +146,7 @@ struct SpawnNode {
       return false;
     } else {
       body();
-      body.~Body();
+      destroy_quietly(body);
       end_spawned(core);
       return true;
     }
