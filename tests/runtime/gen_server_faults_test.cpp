@@ -1,5 +1,5 @@
-// What goes wrong in servers and around them: exceptions of any type out of any callback, answers that come late, twice,
-// from elsewhere or never, and ends in the middle of a call.
+// What goes wrong in servers and around them: exceptions of any type out of any callback, answers that come late,
+// twice, from elsewhere or never, and ends in the middle of a call.
 
 #include "dagverk/runtime/child_spec.hpp"
 #include "dagverk/runtime/deterministic_runtime.hpp"
