@@ -206,6 +206,48 @@ void idle_bytes(BenchReport& report) {
   if (report.wants("runtime.start_stop_million")) BenchReport::print("runtime.start_stop_million", taken, "s");
 }
 
+void snapshots(BenchReport& report) {
+  if (!report.wants("runtime.snapshot_100k") && !report.wants("runtime.snapshot_cast_ratio")) return;
+  constexpr std::size_t count = 100'000;
+  Runtime runtime(RuntimeOptions{.workers = 2});
+  const auto start_all = [&runtime]() -> Async<Result<std::size_t>> {
+    std::size_t started = 0;
+    for (; started < count; ++started) {
+      StartOptions options;
+      if (started % 2 == 0) options.name = "idle " + std::to_string(started);
+      Result<ServerRef<Idle>> one = co_await this_process::start_with<Idle>(std::move(options));
+      if (!one) co_return one.error();
+    }
+    co_return started;
+  };
+  check(runtime.run(start_all()).value_or(0) == count, "processes to look at");
+  std::vector<double> times;
+  for (int round = 0; round < 9; ++round) {
+    times.push_back(seconds([&] { check(runtime.snapshot().processes.size() >= count, "snapshot"); }) * 1e3);
+  }
+  std::sort(times.begin(), times.end());
+  BenchReport::print("runtime.snapshot_100k", times[times.size() / 2], "ms");
+  // Casts with and without a snapshot every second, in turns, so that the machine's moods hit both.
+  std::vector<double> without;
+  std::vector<double> with;
+  for (int round = 0; round < 3; ++round) {
+    without.push_back(cast_figure(runtime, 1, 60'000'000));
+    std::atomic<bool> done{false};
+    std::thread observer([&] {
+      while (!done.load()) {
+        check(runtime.snapshot().processes.size() >= count, "snapshot");
+        for (int wait = 0; wait < 100 && !done.load(); ++wait) sleep_for(10ms);
+      }
+    });
+    with.push_back(cast_figure(runtime, 1, 60'000'000));
+    done = true;
+    observer.join();
+  }
+  std::sort(without.begin(), without.end());
+  std::sort(with.begin(), with.end());
+  BenchReport::print("runtime.snapshot_cast_ratio", with[1] / without[1], "ratio");
+}
+
 void busy_neighbour(BenchReport& report) {
   if (!report.wants("runtime.busy_neighbour.p99")) return;
   Runtime runtime(RuntimeOptions{.workers = 1});
@@ -273,6 +315,7 @@ void runtime_benchmarks(BenchReport& report) {
       return static_cast<double>(count) / taken;
     });
   }
+  snapshots(report);
   parked_calls(report);
   busy_neighbour(report);
   idle_bytes(report);

@@ -19,7 +19,8 @@ Result<void> check(const RestartLimit& limit) {
   }
   if (limit.window <= Duration::zero()) {
     return Error(ErrorCode::invalid_argument,
-                 concat("the restart window must be more than zero, got ", limit.window.count(), " ns"));
+                 concat("the restart window must be more than zero, got ", limit.window.count(),
+                        " ns; for no restart at all set max_restarts to 0"));
   }
   return {};
 }
@@ -27,7 +28,9 @@ Result<void> check(const RestartLimit& limit) {
 Result<void> check(const RestartBackoff& backoff) {
   constexpr std::uint32_t factor_max = 100;
   if (backoff.initial < Duration::zero() || backoff.reset_after < Duration::zero()) {
-    return Error(ErrorCode::invalid_argument, "backoff.initial and backoff.reset_after must not be negative");
+    return Error(ErrorCode::invalid_argument,
+                 concat("backoff.initial and backoff.reset_after must not be negative, got ", backoff.initial.count(),
+                        " ns and ", backoff.reset_after.count(), " ns"));
   }
   if (backoff.max < backoff.initial) {
     return Error(ErrorCode::invalid_argument, "backoff.max must not be less than backoff.initial");
@@ -42,9 +45,14 @@ Result<void> check(const ChildSpec& spec) {
   const auto fail = [&](std::string_view what) {
     return Error(ErrorCode::invalid_argument, concat("child \"", spec.id, "\": ", what));
   };
-  if (!spec.start) return fail("it has no start function");
+  if (!spec.start) return fail("it has no start function; make it with child_spec<Server>(id, args...)");
   if (spec.registered && spec.id.empty()) return fail("a registered child needs an id");
-  if (spec.significant && spec.restart == Restart::permanent) return fail("a permanent child cannot be significant");
+  if (spec.significant && spec.restart == Restart::permanent)
+    return fail("a permanent child cannot be significant; make it transient or temporary");
+  if (spec.shutdown && !spec.shutdown->kills_at_once() && spec.shutdown->limit() < Duration::zero()) {
+    return fail(concat("the shutdown limit must not be negative, got ", spec.shutdown->limit().count(),
+                       " ns; brutal_kill() kills at once, infinity() waits for ever"));
+  }
   const std::string context = concat("child \"", spec.id, "\"");
   if (Result<void> checked = check(spec.backoff); !checked) return checked.error().with(context);
   if (spec.limit) {
@@ -89,11 +97,18 @@ bool restarts_after(Restart restart, const ExitReason& reason) noexcept {
   return restart == Restart::permanent || (restart == Restart::transient && !reason.normal_ish());
 }
 
-Async<Result<Pid>> start_child_of(const ChildSpec& spec) {
+Result<void> hold_name(const std::string& name) {
+  if (name.empty() || this_process::runtime().whereis(name) == this_process::pid()) return {};
+  return this_process::register_name(name);
+}
+
+Async<Result<Pid>> start_child_of(const ChildSpec& spec, std::uint64_t restarts) {
   StartOptions options;
   if (spec.registered) options.name = spec.id;
   options.mailbox_bound = spec.mailbox_bound;
   options.parent = this_process::pid();
+  options.child_id = spec.id;
+  options.restarts = restarts;
   std::string failure;
   try {
     Async<Result<Pid>> starting = spec.start(std::move(options));
@@ -152,14 +167,16 @@ void report_end(const Ending& ending, const ExitReason& reason) {
 }
 
 void report_stuck(const Ending& ending) {
-  const ProcessCore& core = *ending.child.pid.core();
-  const ProcessType* type = core.type.load(std::memory_order_relaxed);
-  const NodeOps* ops = core.current_ops.load(std::memory_order_relaxed);
-  this_process::runtime().logger().error("child.stuck",
-                                         {{"child", ending.child.id},
-                                          {"pid", ending.child.pid.number()},
-                                          {"kind", type != nullptr ? type->name : std::string_view("process")},
-                                          {"handles", ops != nullptr ? ops->name : std::string_view("?")}});
+  RuntimeBase& runtime = this_process::runtime();
+  const std::optional<ProcessInfo> info = runtime.process_info(ending.child.pid);
+  if (!info) return;  // at the last moment
+  const auto since_ms = std::chrono::duration_cast<std::chrono::milliseconds>(info->in_state).count();
+  runtime.logger().error("child.stuck", {{"child", ending.child.id},
+                                         {"pid", ending.child.pid.number()},
+                                         {"name", info->name},
+                                         {"kind", info->kind},
+                                         {"handles", info->handles},
+                                         {"since_ms", since_ms}});
 }
 
 }  // namespace

@@ -87,6 +87,7 @@ void DeterministicRuntime::record(std::uint64_t number, std::string_view handled
 }
 
 bool DeterministicRuntime::step() {
+  note_time(clock_.steady_now());
   std::size_t choices = ready_.size();
   for (const Lane* lane : lanes_) choices += lane->rung() ? 1 : 0;
   if (choices == 0) return false;

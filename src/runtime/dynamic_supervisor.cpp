@@ -13,10 +13,12 @@ Result<void> check(const DynamicSupervisorOptions& options) {
     return checked.error().with("dynamic supervisor");
   }
   if (options.max_children == 0) {
-    return Error(ErrorCode::invalid_argument, "dynamic supervisor: max_children must be more than zero");
+    return Error(ErrorCode::invalid_argument,
+                 "dynamic supervisor: max_children must be 1 or more, got 0; leave it out for no bound");
   }
   if (options.kill_timeout <= Duration::zero()) {
-    return Error(ErrorCode::invalid_argument, "dynamic supervisor: kill_timeout must be more than zero");
+    return Error(ErrorCode::invalid_argument, concat("dynamic supervisor: kill_timeout must be more than zero, got ",
+                                                     options.kill_timeout.count(), " ns"));
   }
   return {};
 }
@@ -29,6 +31,9 @@ InitResult DynamicSupervisor::init() {
   this_process::trap_exits();
   if (Result<void> checked = check(options_); !checked) {
     return InitResult::stop(ExitReason::custom(std::string(checked.error().message())));
+  }
+  if (Result<void> named = detail::hold_name(options_.name); !named) {
+    return InitResult::stop(ExitReason::custom(std::string(named.error().message())));
   }
   return InitResult::ok();
 }
@@ -47,12 +52,14 @@ Async<void> DynamicSupervisor::terminate(const ExitReason& /*reason*/) {
 Async<Result<Pid>> DynamicSupervisor::handle_call(StartChild start) {
   if (Result<void> checked = check(start.spec); !checked) co_return checked.error();
   if (start.spec.significant) {
-    co_return Error(ErrorCode::invalid_argument, "a dynamic supervisor's child cannot be significant");
+    co_return Error(ErrorCode::invalid_argument,
+                    "a dynamic supervisor's child cannot be significant; use a Supervisor for that");
   }
   if (children_.size() >= options_.max_children) {
-    co_return Error(ErrorCode::refused, concat("max_children: there are ", children_.size(), " children already"));
+    co_return Error(ErrorCode::refused,
+                    concat("max_children is ", options_.max_children, ", and there are as many children already"));
   }
-  Result<Pid> started = co_await detail::start_child_of(start.spec);
+  Result<Pid> started = co_await detail::start_child_of(start.spec, 0);
   if (!started) co_return started.error();
   Child child;
   child.spec = std::move(start.spec);
@@ -143,7 +150,7 @@ Async<void> DynamicSupervisor::restart(std::uint64_t key) {
   Child& child = children_.at(key);
   child.restarting = true;
   ++child.restarts;
-  Result<Pid> started = co_await detail::start_child_of(child.spec);
+  Result<Pid> started = co_await detail::start_child_of(child.spec, child.restarts);
   if (started) {
     auto entry = children_.extract(key);
     entry.key() = started->number();

@@ -67,8 +67,16 @@ Node* BlockingWaiter::take() noexcept { return reply_.exchange(nullptr, std::mem
 void BlockingWaiter::park(Duration limit) noexcept {
   parked_.store(1);
   // Sequentially consistent with deliver(): either it sees us parked or we see its reply.
-  if (reply_.load() == nullptr) futex_wait(parked_, 1, limit);
+  if (reply_.load() == nullptr && !interrupted_.load()) futex_wait(parked_, 1, limit);
   parked_.store(0);
+}
+
+void BlockingWaiter::interrupt() noexcept {
+  interrupted_.store(true);
+  if (parked_.load() != 0) {
+    parked_.store(0);
+    futex_wake_one(parked_);
+  }
 }
 
 }  // namespace dagverk::detail

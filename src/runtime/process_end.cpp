@@ -1,8 +1,10 @@
 // How a process ends: its state, its names, and everybody who is to hear of it.
 
+#include "outside_gate.hpp"
 #include "process_life.hpp"
 #include "process_table.hpp"
 #include "signals.hpp"
+#include "tracer.hpp"
 
 #include "dagverk/runtime/detail/call.hpp"
 #include "dagverk/runtime/this_process.hpp"
@@ -120,6 +122,7 @@ void ProcessLife::finish(RuntimeBase& runtime, ProcessCore& core, const ExitReas
   core.terminating = false;
   core.stop_requested = false;
   core.exit_now = false;
+  core.traced = false;
   // From here on the process is gone: what comes late is for nobody.
   core.generation.store(pid.generation() + 1, std::memory_order_release);
 
@@ -147,7 +150,8 @@ void ProcessLife::finish(RuntimeBase& runtime, ProcessCore& core, const ExitReas
     for (const auto& [ref, watched] : extra->monitors)
       static_cast<void>(send(watched, make_demonitor(MonitorRef{ref})));
     answer_stop_calls(*extra, reason);
-    delete extra;
+    if (extra->tracer) extra->tracer->exited(runtime, pid, reason);
+    runtime.processes_->extra_readers().retire(stats_of(core), extra);
   }
   for (const std::unique_ptr<ExitHook>& hook : ended_hooks) hook->after_end(pid, reason);
 
@@ -220,17 +224,25 @@ Result<void> RuntimeBase::stop(Pid pid, ExitReason reason, Duration timeout) {
 }
 
 void RuntimeBase::drop_all_processes() noexcept {
-  processes_->for_each([&](detail::ProcessCore& core) {
-    if (core.generation.load(std::memory_order_acquire) % 2 == 0) {
-      detail::ProcessLife::take_discarded(core, ExitReason::noproc, 0);
-      return;
-    }
-    detail::current_process = &core;
-    const ExitReason reason = ExitReason::killed;
-    detail::ProcessLife::finish(*this, core, &reason, false);
-    detail::current_process = nullptr;
-    processes_->give(core);
-  });
+  // What is destroyed may start processes; those of the first round are all there are in a program without such jokes.
+  constexpr int rounds_max = 100;
+  bool dropped = true;
+  for (int round = 0; dropped && round < rounds_max; ++round) {
+    dropped = false;
+    processes_->for_each([&](detail::ProcessCore& core) {
+      if (core.generation.load(std::memory_order_acquire) % 2 == 0) {
+        detail::ProcessLife::take_discarded(core, ExitReason::noproc, 0);
+        return;
+      }
+      dropped = true;
+      detail::ProcessCore* const before = std::exchange(detail::current_process, &core);
+      const ExitReason reason = ExitReason::killed;
+      detail::ProcessLife::finish(*this, core, &reason, false);
+      detail::current_process = before;
+      processes_->give(core);
+    });
+  }
+  outside_->close();
 }
 
 }  // namespace dagverk

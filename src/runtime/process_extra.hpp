@@ -4,12 +4,15 @@
 #include "dagverk/runtime/detail/exit_hook.hpp"
 #include "dagverk/runtime/detail/process_core.hpp"
 
+#include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
+#include <utility>
 #include <vector>
 
 namespace dagverk::detail {
@@ -43,18 +46,94 @@ struct OwnTimers {
   std::unordered_map<std::uint64_t, Interval> intervals;
 };
 
+/// A table of its owner whose size others may read at any time.
+template <class Table>
+class Counted : private Table {
+ public:
+  using Table::begin;
+  using Table::contains;
+  using Table::end;
+  using Table::find;
+
+  template <class... Args>
+  auto insert(Args&&... args) {
+    auto result = Table::insert(std::forward<Args>(args)...);
+    note_size();
+    return result;
+  }
+  template <class... Args>
+  auto emplace(Args&&... args) {
+    auto result = Table::emplace(std::forward<Args>(args)...);
+    note_size();
+    return result;
+  }
+  template <class What>
+  auto erase(const What& what) {
+    auto result = Table::erase(what);
+    note_size();
+    return result;
+  }
+  [[nodiscard]] std::uint32_t seen_size() const noexcept { return size_.load(std::memory_order_relaxed); }
+
+ private:
+  void note_size() noexcept { size_.store(static_cast<std::uint32_t>(Table::size()), std::memory_order_relaxed); }
+
+  std::atomic<std::uint32_t> size_{0};
+};
+
+/// Who stands above a process and what it is called: written once, then anybody may read it.
+class ProcessFacts {
+ public:
+  void set_parent(Pid parent, std::string child_id, std::uint64_t restarts) {
+    parent_ = parent;
+    child_id_ = std::move(child_id);
+    restarts_ = restarts;
+    has_parent_.store(true, std::memory_order_release);
+  }
+  void set_name(const std::string& name) {
+    if (has_name_.load(std::memory_order_relaxed)) return;  // the first stays
+    name_ = name;
+    has_name_.store(true, std::memory_order_release);
+  }
+
+  [[nodiscard]] bool has_parent() const noexcept { return has_parent_.load(std::memory_order_acquire); }
+  [[nodiscard]] bool has_name() const noexcept { return has_name_.load(std::memory_order_acquire); }
+  [[nodiscard]] Pid parent() const noexcept { return parent_; }
+  [[nodiscard]] const std::string& child_id() const noexcept { return child_id_; }
+  [[nodiscard]] std::uint64_t restarts() const noexcept { return restarts_; }
+  [[nodiscard]] const std::string& name() const noexcept { return name_; }
+
+ private:
+  Pid parent_;
+  std::string child_id_;
+  std::uint64_t restarts_ = 0;
+  std::string name_;
+  std::atomic<bool> has_parent_{false};
+  std::atomic<bool> has_name_{false};
+};
+
+class Tracer;
+
 /// What most processes never need: allocated when the first link, monitor, name or exit option appears. The owner's
-/// alone.
+/// alone, but for its facts and the sizes of its tables, which snapshots read.
 struct ProcessExtra {
-  std::unordered_set<Pid, PidHash> links;
-  std::unordered_map<std::uint64_t, Pid> watchers;  // who monitors us, by reference
-  std::unordered_map<std::uint64_t, Pid> monitors;  // whom we monitor, by reference
+  ProcessExtra();
+  ProcessExtra(const ProcessExtra&) = delete;
+  ProcessExtra& operator=(const ProcessExtra&) = delete;
+  ~ProcessExtra();
+
+  ProcessFacts facts;
+  Counted<std::unordered_set<Pid, PidHash>> links;
+  Counted<std::unordered_map<std::uint64_t, Pid>> watchers;  // who monitors us, by reference
+  Counted<std::unordered_map<std::uint64_t, Pid>> monitors;  // whom we monitor, by reference
   std::vector<ExitWaiter> exit_waiters;
   std::vector<std::string> names;
   std::vector<std::unique_ptr<ExitHook>> exit_hooks;
   std::vector<Node*> stop_calls;        // answered when the process has ended
   std::vector<LastReply> last_replies;  // sent when terminate has run
   std::unique_ptr<OwnTimers> timers;
+  std::unique_ptr<Tracer> tracer;
+  std::unique_ptr<Tracer> former_tracer;  // may be telling of its own end
   ExitReason stop_reason;
   Pid parent;
   bool traps_exits = false;
@@ -64,8 +143,12 @@ struct ProcessExtra {
 /// The process ends: its idle time limit and its intervals with it.
 void cancel_own_timers(ProcessCore& core) noexcept;
 
+/// Makes the extra of a process and shows it to snapshots.
+[[nodiscard]] ProcessExtra& make_extra(ProcessCore& core);
+
 [[nodiscard]] inline ProcessExtra& extra_of(ProcessCore& core) {
-  if (core.extra == nullptr) core.extra = new ProcessExtra;
+  if (core.extra == nullptr) [[unlikely]]
+    return make_extra(core);
   return *core.extra;
 }
 

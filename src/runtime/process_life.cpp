@@ -2,8 +2,10 @@
 
 #include "process_life.hpp"
 
+#include "busy_meter.hpp"
 #include "process_table.hpp"
 #include "signals.hpp"
+#include "tracer.hpp"
 
 #include "dagverk/base/assert.hpp"
 
@@ -76,7 +78,16 @@ bool ProcessLife::take_new(ProcessCore& core) noexcept {
   }
   core.pending_has_urgent = core.pending_has_urgent || urgent;
   append(core, first, last);
-  set_pending_count(core, pending_count(core) + count);
+  const std::uint32_t depth = pending_count(core) + count;
+  set_pending_count(core, depth);
+  if (std::atomic<std::uint32_t>& high = stats_of(core).high_water; depth > high.load(std::memory_order_relaxed)) {
+    high.store(depth, std::memory_order_relaxed);
+  }
+  if (core.traced) [[unlikely]] {
+    for (const Node* node = first; node != nullptr; node = node->next) {
+      core.extra->tracer->received(core, *node, depth - count--);
+    }
+  }
   return true;
 }
 
@@ -116,8 +127,23 @@ void ProcessLife::handle(ProcessCore& core, Node* node, FreedNodes& freed) {
   }
   core.current_node = node;
   core.current_ops.store(node->ops, std::memory_order_relaxed);
-  if (node->ops->run(node, core)) freed.add(node);
+  if (core.traced) [[unlikely]] {
+    if (core.extra->tracer->run(node, core)) freed.add(node);
+  } else {
+    if (node->ops->run(node, core)) freed.add(node);
+  }
   core.current_node = nullptr;
+}
+
+void ProcessLife::settle_turn(const RuntimeBase& runtime, ProcessCore& core, const RuntimeBase::RunLimits& limits,
+                              std::uint32_t handled) noexcept {
+  core.handled_count.store(core.handled_count.load(std::memory_order_relaxed) + handled, std::memory_order_relaxed);
+  ProcessStats& stats = stats_of(core);
+  const std::uint64_t now_ms = runtime.coarse_ms_.load(std::memory_order_relaxed);
+  if (stats.active_ms.load(std::memory_order_relaxed) != now_ms) {
+    stats.active_ms.store(now_ms, std::memory_order_relaxed);
+  }
+  if (limits.busy != nullptr) limits.busy->charge(stats);
 }
 
 bool ProcessLife::before_leaving(ProcessCore& core) {
@@ -131,6 +157,7 @@ bool ProcessLife::before_leaving(ProcessCore& core) {
 ProcessLife::Outcome ProcessLife::run(RuntimeBase& runtime, ProcessCore& core, const RuntimeBase::RunLimits& limits,
                                       std::uint32_t& handled, FreedNodes& freed) {
   bool looked_before = false;
+  std::uint32_t taken = 0;  // in this turn; `handled` counts what is not written down yet
   for (;;) {
     if (core.stop_requested && (core.exit_now || !core.suspended())) {
       if (!core.exit_now && begin_terminate(core)) continue;
@@ -148,8 +175,10 @@ ProcessLife::Outcome ProcessLife::run(RuntimeBase& runtime, ProcessCore& core, c
     }
     if (node == nullptr) {
       if (take_new(core)) {
+        if (limits.busy != nullptr) limits.busy->charge(stats_of(core));
         if (looked_before && limits.should_yield != nullptr && limits.should_yield(limits.self)) {
           static_cast<void>(before_leaving(core));
+          settle_turn(runtime, core, limits, std::exchange(handled, 0));
           return Outcome::more;
         }
         looked_before = true;
@@ -157,15 +186,19 @@ ProcessLife::Outcome ProcessLife::run(RuntimeBase& runtime, ProcessCore& core, c
       }
       if (before_leaving(core)) continue;
       if (core.idle_wanted && !core.suspended() && begin_idle(core)) continue;
-      core.current_ops.store(nullptr, std::memory_order_relaxed);
+      // What a callback that waits has begun to handle is seen by snapshots.
+      core.current_ops.store(core.suspended() ? core.activity.node->ops : nullptr, std::memory_order_relaxed);
+      settle_turn(runtime, core, limits, std::exchange(handled, 0));
       if (core.mailbox.become_idle()) return Outcome::idle;
       continue;
     }
     handle(core, node, freed);
-    if (++handled >= limits.messages) {
+    ++handled;
+    if (++taken >= limits.messages) {
       static_cast<void>(take_new(core));  // a kill among them is seen before the next turn
       if (core.stop_requested && (core.exit_now || !core.suspended())) continue;
       static_cast<void>(before_leaving(core));
+      settle_turn(runtime, core, limits, std::exchange(handled, 0));
       return Outcome::more;
     }
   }
@@ -212,6 +245,7 @@ RuntimeBase::RunOutcome RuntimeBase::run_process(detail::ProcessCore& core, cons
         detail::request_exit(core, ExitReason::normal, false, true);
         core.extra->stop_reason = reason;  // whatever it was asked to end with before
         outcome = RunOutcome::more;
+        detail::ProcessLife::settle_turn(*this, core, limits, handled);
       } else {
         detail::ProcessLife::finish(*this, core, &reason);
       }
@@ -219,8 +253,10 @@ RuntimeBase::RunOutcome RuntimeBase::run_process(detail::ProcessCore& core, cons
   }
   detail::current_process = nullptr;
   detail::stay_if_abandoned();
-  core.handled_count.store(core.handled_count.load(std::memory_order_relaxed) + handled, std::memory_order_relaxed);
-  if (outcome == RunOutcome::exited) free_process(core);
+  if (outcome == RunOutcome::exited) {
+    if (limits.busy != nullptr) limits.busy->skip();
+    free_process(core);
+  }
   return outcome;
 }
 

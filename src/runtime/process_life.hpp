@@ -51,6 +51,9 @@ struct ProcessLife {
   // --- running: process_life.cpp -------------------------------------------------------------------------------------
   static Outcome run(RuntimeBase& runtime, ProcessCore& core, const RuntimeBase::RunLimits& limits,
                      std::uint32_t& handled, FreedNodes& freed);
+  /// Writes down what a turn has cost, while the process is still ours.
+  static void settle_turn(const RuntimeBase& runtime, ProcessCore& core, const RuntimeBase::RunLimits& limits,
+                          std::uint32_t handled) noexcept;
   /// True when a callback that threw is to be followed by a terminate that is a coroutine.
   static bool terminates_later(const ProcessCore& core) noexcept;
 

@@ -1,30 +1,145 @@
 #include "process_table.hpp"
 
+#include "process_extra.hpp"
+#include "tracer.hpp"
+
+#include <algorithm>
 #include <new>
+#include <sys/mman.h>
+#include <type_traits>
+#include <utility>
 
 namespace dagverk::detail {
 
+namespace {
+
+static_assert(std::is_trivially_destructible_v<ProcessCore> && std::is_trivially_destructible_v<ProcessStats>,
+              "whoever holds a Pid from an earlier runtime still looks at the slot's generation");
+
+constexpr std::size_t page_size = 4096;
+constexpr std::size_t slots = ProcessTable::slots_per_slab;
+constexpr std::size_t slab_bytes = slots * (sizeof(ProcessCore) + sizeof(ProcessStats));
+static_assert(slab_bytes % page_size == 0);
+
+/// The statistics of a slab, in an order that keeps those of neighbours, who run at the same time, on different cache
+/// lines.
+ProcessStats* stats_in(ProcessCore* slab, std::size_t index) noexcept {
+  constexpr std::size_t lines = slots / 2;
+  return reinterpret_cast<ProcessStats*>(slab + slots) + (index % lines) * 2 + index / lines;
+}
+
+/// Slabs that no runtime uses. Never destroyed: a Pid may be used until the program's last moment.
+class SlabReserve {
+ public:
+  struct Slab {
+    ProcessCore* memory;
+    std::uint32_t generation;  // even, and not less than any in it
+  };
+
+  [[nodiscard]] Slab take() {
+    {
+      MutexLock lock(mutex_);
+      if (!slabs_.empty()) {
+        const Slab slab = slabs_.back();
+        slabs_.pop_back();
+        return slab;
+      }
+    }
+    return {static_cast<ProcessCore*>(::operator new(slab_bytes, std::align_val_t{page_size})), 0};
+  }
+
+  void give(Slab slab) {
+    MutexLock lock(mutex_);
+    // The address space stays, and what is read there later is zero: nobody's generation.
+    if (slabs_.size() >= kept_warm) ::madvise(slab.memory, slab_bytes, MADV_DONTNEED);
+    slabs_.push_back(slab);
+  }
+
+ private:
+  static constexpr std::size_t kept_warm = 16;
+
+  Mutex mutex_;
+  std::vector<Slab> slabs_ DAGVERK_GUARDED_BY(mutex_);
+};
+
+SlabReserve& reserve() {
+  static auto* reserve = new SlabReserve;  // outlives every runtime on purpose, see the class
+  return *reserve;
+}
+
+}  // namespace
+
+ProcessStats& stats_of(ProcessCore& core) noexcept {
+  const std::size_t index = core.index % slots;
+  return *stats_in(&core - index, index);
+}
+
+ProcessExtra::ProcessExtra() = default;
+ProcessExtra::~ProcessExtra() = default;
+
+ProcessExtra& make_extra(ProcessCore& core) {
+  core.extra = new ProcessExtra;
+  stats_of(core).extra.store(core.extra);
+  return *core.extra;
+}
+
+// ---- readers -------------------------------------------------------------------------------------------------------
+
+ExtraReaders::~ExtraReaders() { free_retired(); }
+
+void ExtraReaders::retire(ProcessStats& stats, ProcessExtra* extra) noexcept {
+  // Sequentially consistent with read(): either it does not find the extra any more, or we see it reading.
+  stats.extra.exchange(nullptr);
+  if (!reading_.load()) {
+    delete extra;
+    return;
+  }
+  MutexLock lock(retired_mutex_);
+  retired_.push_back(extra);
+}
+
+void ExtraReaders::free_retired() noexcept {
+  std::vector<ProcessExtra*> done;
+  {
+    MutexLock lock(retired_mutex_);
+    done.swap(retired_);
+  }
+  for (ProcessExtra* extra : done) delete extra;
+}
+
+// ---- the table -----------------------------------------------------------------------------------------------------
+
 ProcessTable::~ProcessTable() {
   MutexLock lock(mutex_);
-  for (const Slab& slab : slabs_) {
-    for (std::size_t index = 0; index < slots_per_slab; ++index) slab.first[index].~ProcessCore();
-    ::operator delete(slab.first, std::align_val_t{alignof(ProcessCore)});
+  for (ProcessCore* slab : slabs_) {
+    std::uint32_t generation = 0;
+    for (std::size_t index = 0; index < slots; ++index) {
+      generation = std::max(generation, slab[index].generation.load(std::memory_order_relaxed));
+      slab[index].runtime = nullptr;
+    }
+    reserve().give({slab, generation + generation % 2});
   }
+}
+
+ProcessCore* ProcessTable::make_slab(std::size_t number) {
+  const SlabReserve::Slab slab = reserve().take();
+  for (std::size_t index = 0; index < slots; ++index) {
+    auto* core = new (slab.memory + index) ProcessCore(runtime_);
+    core->index = static_cast<std::uint32_t>(number * slots + index);
+    core->generation.store(slab.generation, std::memory_order_relaxed);
+    auto* stats = new (stats_in(slab.memory, index)) ProcessStats;
+    stats->first_generation.store(slab.generation, std::memory_order_relaxed);
+  }
+  return slab.memory;
 }
 
 void ProcessTable::refill(std::vector<ProcessCore*>& spare, std::size_t count) {
   MutexLock lock(mutex_);
   if (spare_.empty()) {
-    auto* first = static_cast<ProcessCore*>(
-        ::operator new(sizeof(ProcessCore) * slots_per_slab, std::align_val_t{alignof(ProcessCore)}));
-    const auto base = static_cast<std::uint32_t>(slabs_.size() * slots_per_slab);
-    for (std::size_t index = 0; index < slots_per_slab; ++index) {
-      auto* core = new (first + index) ProcessCore(runtime_);
-      core->index = base + static_cast<std::uint32_t>(index);
-    }
-    slabs_.push_back({first});
+    ProcessCore* const slab = make_slab(slabs_.size());
+    slabs_.push_back(slab);
     // Last first, so that slots are handed out in order of address.
-    for (std::size_t index = slots_per_slab; index > 0; --index) spare_.push_back(first + index - 1);
+    for (std::size_t index = slots; index > 0; --index) spare_.push_back(slab + index - 1);
   }
   for (std::size_t taken = 0; taken < count && !spare_.empty(); ++taken) {
     spare.push_back(spare_.back());

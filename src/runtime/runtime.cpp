@@ -1,10 +1,14 @@
 #include "dagverk/runtime/runtime.hpp"
 
+#include "cycles.hpp"
 #include "scheduler.hpp"
 #include "thread_name.hpp"
 
+#include "dagverk/base/concat.hpp"
 #include "dagverk/base/mutex.hpp"
 
+#include <algorithm>
+#include <string>
 #include <thread>
 #include <utility>
 
@@ -67,7 +71,12 @@ Runtime::Runtime(RuntimeOptions options)
 }
 
 Runtime::~Runtime() {
-  stop(stop_timeout_);
+  if (inside_own_process()) {
+    // `exit()` in a callback, most likely: the program's statics go while this very process runs on them.
+    scheduler_->leave_from_inside();
+  } else {
+    stop(stop_timeout_);
+  }
   if (scheduler_->threads_stuck()) {
     // Threads still run users' code on this memory: it stays.
     scheduler_->abandon();
@@ -78,7 +87,32 @@ Runtime::~Runtime() {
   drop_all_processes();
 }
 
-StopReport Runtime::stop(Duration timeout) { return scheduler_->stop(timeout); }
+bool Runtime::inside_own_process() const noexcept {
+  return detail::current_process != nullptr && detail::current_process->runtime == this;
+}
+
+StopReport Runtime::stop(Duration timeout) {
+  if (!inside_own_process()) return scheduler_->stop(timeout);
+  StopReport refused;
+  refused.inside = true;
+  return refused;
+}
+
+std::string to_text(const StopReport& report) {
+  if (report.inside) return "not stopped: a process cannot stop its own runtime\n";
+  if (report.clean()) return "stopped in order\n";
+  std::string text =
+      concat(report.killed, " killed, ", report.stuck.size(), " left behind with ", report.threads, " threads\n");
+  const auto stuck = [&](const ProcessInfo& info) {
+    return std::ranges::find(report.stuck, info.pid, &ProcessInfo::pid) != report.stuck.end();
+  };
+  for (const ProcessInfo& info : report.stuck) text += concat("stuck: ", to_text(info), "\n");
+  for (const ProcessInfo& info : report.late) {
+    if (!stuck(info)) text += concat("killed: ", to_text(info), "\n");
+  }
+  return text;
+}
+
 std::uint64_t Runtime::stuck_count() const noexcept { return scheduler_->stuck_count(); }
 bool Runtime::stopped() const noexcept { return scheduler_->stopped(); }
 unsigned Runtime::worker_count() const noexcept { return scheduler_->worker_count(); }
@@ -95,6 +129,13 @@ void Runtime::give_own_thread(detail::ProcessCore& core) { scheduler_->give_own_
 void Runtime::take_own_thread(detail::ProcessCore& core) noexcept { scheduler_->take_own_thread(core); }
 void Runtime::on_timer_armed(SteadyTime deadline) noexcept {
   if (scheduler_) scheduler_->timer_armed(deadline);
+}
+void Runtime::list_running(std::vector<Running>& running) const {
+  if (scheduler_) scheduler_->list_running(running);
+}
+Duration Runtime::busy_time(std::uint64_t cycles) const noexcept {
+  const std::uint64_t per_us = detail::cycles_per_microsecond();
+  return std::chrono::microseconds(cycles / per_us) + Duration(cycles % per_us * 1000 / per_us);
 }
 void Runtime::on_process_gone() noexcept { scheduler_->process_gone(); }
 

@@ -1,6 +1,7 @@
 #include "dagverk/runtime/runtime_base.hpp"
 
 #include "name_table.hpp"
+#include "outside_gate.hpp"
 #include "process_extra.hpp"
 #include "process_table.hpp"
 #include "signals.hpp"
@@ -16,7 +17,9 @@
 namespace dagverk {
 
 std::uint64_t Pid::number() const noexcept {
-  return core_ == nullptr ? 0 : (std::uint64_t{generation_ / 2} << 24U) + core_->index + 1;
+  if (core_ == nullptr) return 0;
+  const std::uint32_t first = detail::stats_of(*core_).first_generation.load(std::memory_order_relaxed);
+  return (std::uint64_t{(generation_ - first) / 2} << 24U) + core_->index + 1;
 }
 
 namespace detail {
@@ -84,7 +87,9 @@ RuntimeBase::RuntimeBase(const Clock& clock, Logger& logger)
       processes_(std::make_unique<detail::ProcessTable>(*this)),
       names_(std::make_unique<detail::NameTable>()),
       timers_(std::make_unique<detail::TimerQueue>(clock.steady_now())),
-      edges_(std::make_unique<detail::EdgeTable>()) {}
+      edges_(std::make_unique<detail::EdgeTable>()),
+      outside_(std::make_unique<detail::OutsideGate>()),
+      origin_(clock.steady_now()) {}
 
 RuntimeBase::~RuntimeBase() = default;
 
@@ -92,6 +97,11 @@ Pid RuntimeBase::new_process(bool blocking) {
   detail::ProcessCore& core = processes_->take();
   if (blocking) give_own_thread(core);
   // The slot is ours alone until its first message.
+  core.handled_count.store(0, std::memory_order_relaxed);
+  detail::ProcessStats& stats = detail::stats_of(core);
+  stats.busy_cycles.store(0, std::memory_order_relaxed);
+  stats.active_ms.store(coarse_ms_.load(std::memory_order_relaxed), std::memory_order_relaxed);
+  stats.high_water.store(0, std::memory_order_relaxed);
   const std::uint32_t generation = core.generation.load(std::memory_order_relaxed) + 1;
   core.generation.store(generation, std::memory_order_release);
   return {&core, generation};
@@ -195,6 +205,7 @@ void RuntimeBase::leak_processes() noexcept {
   detail::keep_for_ever(names_.release());
   detail::keep_for_ever(timers_.release());
   detail::keep_for_ever(edges_.release());
+  detail::keep_for_ever(outside_.release());
 }
 
 }  // namespace dagverk

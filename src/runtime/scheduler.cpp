@@ -1,6 +1,7 @@
 #include "scheduler.hpp"
 
 #include "cycles.hpp"
+#include "outside_gate.hpp"
 #include "thread_name.hpp"
 
 #include "dagverk/base/assert.hpp"
@@ -20,6 +21,7 @@ constexpr std::uint32_t timer_check_turns = 8;
 constexpr Duration parked_look_interval = std::chrono::milliseconds(1);
 constexpr Duration watchdog_interval = std::chrono::milliseconds(20);
 constexpr std::uint32_t watchdog_idle_factor = 5;
+constexpr std::size_t stop_report_max = 1000;
 
 }  // namespace
 
@@ -37,18 +39,23 @@ std::uint64_t cycles_per_microsecond() noexcept {
 }
 
 struct alignas(64) Scheduler::Worker {
-  Scheduler* scheduler = nullptr;
-  unsigned number = 0;
+  Worker(Scheduler& owner, unsigned own_number, bool exact_busy_time)
+      : scheduler(&owner), number(own_number), busy(owner.runtime_.coarse_ms(), exact_busy_time) {}
+
+  Scheduler* scheduler;
+  unsigned number;
 
   std::atomic<ProcessCore*> run_next{nullptr};
   RunQueue queue;
   std::uint32_t turns = 0;
   std::uint32_t run_next_streak = 0;
   SlotCache slots;
+  BusyMeter busy;
 
   // Odd while a process runs: whoever reads the same odd number twice knows that a callback has kept the thread.
   alignas(64) std::atomic<std::uint64_t> activation{0};
   std::atomic<ProcessCore*> running{nullptr};
+  std::atomic<std::uint64_t> began_ms{0};  // when it took that one, on the coarse clock
   std::atomic<bool> is_parked{false};
   std::atomic<bool> stuck{false};
   std::atomic<bool> dormant{false};
@@ -91,9 +98,7 @@ Scheduler::Scheduler(Runtime& runtime, const RuntimeOptions& options)
       surplus_wake_cycles_(200 * cycles_per_microsecond()) {
   const unsigned slots = workers_wanted_ + options.spare_workers_max;
   for (unsigned number = 0; number < slots; ++number) {
-    auto worker = std::make_unique<Worker>();
-    worker->scheduler = this;
-    worker->number = number;
+    auto worker = std::make_unique<Worker>(*this, number, options.exact_busy_time);
     worker->sights.resize(slots);
     runtime_.processes().add_cache(worker->slots);
     workers_.push_back(std::move(worker));
@@ -235,9 +240,10 @@ bool Scheduler::should_yield(void* argument) {
 
 void Scheduler::run_one(Worker& self, ProcessCore& core) {
   self.running.store(&core, std::memory_order_relaxed);
+  self.began_ms.store(runtime_.coarse_ms().load(std::memory_order_relaxed), std::memory_order_relaxed);
   self.activation.store(self.activation.load(std::memory_order_relaxed) + 1, std::memory_order_release);
   Slice slice{this, &self};
-  const auto outcome = runtime_.run_process(core, {messages_per_turn, &should_yield, &slice});
+  const auto outcome = runtime_.run_process(core, {messages_per_turn, &should_yield, &slice, &self.busy});
   self.activation.store(self.activation.load(std::memory_order_relaxed) + 1, std::memory_order_release);
   if (outcome == Runtime::RunOutcome::more) push_local(self, &core);
   if (self.stuck.load(std::memory_order_relaxed) && self.stuck.exchange(false)) surplus_workers_.fetch_add(1);
@@ -249,6 +255,7 @@ void Scheduler::run_worker(Worker& self) {
   current_slot_cache = &self.slots;
   current_slot_cache_owner = &runtime_.processes();
   runtime_abandoned = &abandoned_;
+  self.busy.begin();
   while (!stopping_.load(std::memory_order_relaxed)) {
     if (++self.turns % timer_check_turns == 0) fire_due_timers();
     ProcessCore* core = nullptr;
@@ -256,11 +263,15 @@ void Scheduler::run_worker(Worker& self) {
     if (self.turns % 16 == 0) core = take_shared(self);
     if (core == nullptr) core = next_local(self);
     if (core == nullptr) core = take_shared(self);
-    if (core == nullptr) core = search(self);
+    if (core == nullptr) {
+      core = search(self);
+      self.busy.begin();  // what has passed is nobody's
+    }
     if (core == nullptr) {
       fire_due_timers();
       if (self.run_next.load(std::memory_order_relaxed) != nullptr || self.queue.size() != 0) continue;
       park(self);
+      self.busy.begin();
       continue;
     }
     run_one(self, *core);
@@ -268,7 +279,7 @@ void Scheduler::run_worker(Worker& self) {
   awake_.fetch_sub(1);
   current_slot_cache_owner = nullptr;
   current_worker = nullptr;
-  self.left.store(true);
+  thread_left(self.left);
 }
 
 void Scheduler::fire_due_timers() noexcept {
@@ -398,7 +409,15 @@ Result<void> Scheduler::block_on(BlockingWaiter& waiter, Duration timeout) noexc
   if (timeout <= Duration::zero()) timeout = Duration::max();
   const SteadyTime start = runtime_.clock().steady_now();
   const SteadyTime deadline = timeout > SteadyTime::max() - start ? SteadyTime::max() : start + timeout;
+  OutsideGate& gate = runtime_.outside();
+  gate.add(waiter);
+  struct Removal {
+    OutsideGate& gate;
+    const BlockingWaiter& waiter;
+    ~Removal() { gate.remove(waiter); }
+  } const removal{gate, waiter};
   while (!waiter.ready()) {
+    if (gate.closed()) return Error(ErrorCode::shutting_down, "the runtime is being destroyed");
     const SteadyTime now = runtime_.clock().steady_now();
     if (now >= deadline) return Error(ErrorCode::timeout, "no answer within the limit");
     waiter.park(deadline == SteadyTime::max() ? Duration::max() : deadline - now);
@@ -416,6 +435,7 @@ void BlockingHost::make_ready(ProcessCore& core) noexcept {
 
 void Scheduler::give_own_thread(ProcessCore& core) {
   MutexLock lock(hosts_mutex_);
+  if (stopping_.load()) return;  // it will not run any more
   for (const std::unique_ptr<BlockingHost>& host : hosts_) {
     if (std::exchange(host->serves_, true)) continue;
     core.host.store(host.get(), std::memory_order_release);
@@ -437,20 +457,20 @@ void Scheduler::take_own_thread(ProcessCore& core) noexcept {
 void Scheduler::run_host(BlockingHost& host) {
   name_this_thread("dagverk block");
   runtime_abandoned = &abandoned_;
+  BusyMeter busy(runtime_.coarse_ms(), options_.exact_busy_time);
   for (;;) {
     ProcessCore* core = nullptr;
     {
       MutexLock lock(host.mutex_);
       while (host.ready_.empty() && !host.stopping_) host.changed_.wait(host.mutex_);
-      if (host.ready_.empty()) {
-        host.left_ = true;
-        return;
-      }
+      if (host.ready_.empty()) break;
       core = host.ready_.front();
       host.ready_.pop_front();
     }
+    host.began_ms_.store(runtime_.coarse_ms().load(std::memory_order_relaxed), std::memory_order_relaxed);
     host.running_.store(core, std::memory_order_relaxed);
-    const auto outcome = runtime_.run_process(*core, {messages_per_turn, nullptr, nullptr});
+    busy.begin();
+    const auto outcome = runtime_.run_process(*core, {messages_per_turn, nullptr, nullptr, &busy});
     host.running_.store(nullptr, std::memory_order_relaxed);
     if (outcome == Runtime::RunOutcome::more) host.make_ready(*core);
     if (outcome == Runtime::RunOutcome::exited) {
@@ -460,6 +480,7 @@ void Scheduler::run_host(BlockingHost& host) {
       host.serves_ = false;
     }
   }
+  thread_left(host.left_);
 }
 
 // ---- the watchdog --------------------------------------------------------------------------------------------------
@@ -471,15 +492,16 @@ void Scheduler::run_watchdog() {
     // Nothing can be stuck while everybody is parked: look less often.
     watchdog_parker_.park(idle_rounds > 0 ? watchdog_interval * watchdog_idle_factor : watchdog_interval);
     if (stopping_.load()) return;
+    runtime_.note_time(runtime_.clock().steady_now());
     idle_rounds = awake_.load(std::memory_order_relaxed) <= 0 ? idle_rounds + 1 : 0;
-    look_for_stuck(nullptr);
+    look_for_stuck();
     // With every worker in a long callback nobody else would.
     const std::optional<SteadyTime> next = runtime_.next_timer();
     if (next && *next + watchdog_interval < runtime_.clock().steady_now()) fire_due_timers();
   }
 }
 
-void Scheduler::look_for_stuck(std::vector<std::string>* report) {
+void Scheduler::look_for_stuck() {
   const SteadyTime now = runtime_.clock().steady_now();
   const unsigned slots = worker_slots_.load(std::memory_order_acquire);
   for (unsigned number = 0; number < slots; ++number) {
@@ -497,7 +519,6 @@ void Scheduler::look_for_stuck(std::vector<std::string>* report) {
     const NodeOps* ops = core->current_ops.load(std::memory_order_relaxed);
     const std::string_view kind = type != nullptr ? type->name : std::string_view("process");
     const std::string_view handles = ops != nullptr ? ops->name : std::string_view("?");
-    if (report != nullptr) report->push_back(concat(kind, " #", core->pid().number(), " handling ", handles));
     if (worker.stuck.load() || stopping_.load()) continue;
     worker.stuck.store(true);
     stuck_count_.fetch_add(1, std::memory_order_relaxed);
@@ -508,6 +529,23 @@ void Scheduler::look_for_stuck(std::vector<std::string>* report) {
          {"handles", handles},
          {"since_ms", std::chrono::duration_cast<std::chrono::milliseconds>(now - worker.seen_since).count()}});
     start_spare();
+  }
+}
+
+void Scheduler::list_running(std::vector<RuntimeBase::Running>& running) {
+  const unsigned slots = worker_slots_.load(std::memory_order_acquire);
+  for (unsigned number = 0; number < slots; ++number) {
+    const Worker& worker = *workers_[number];
+    const std::uint64_t activation = worker.activation.load(std::memory_order_acquire);
+    if (activation % 2 == 0) continue;
+    const RuntimeBase::Running seen{worker.running.load(std::memory_order_relaxed),
+                                    worker.began_ms.load(std::memory_order_relaxed)};
+    if (seen.core != nullptr) running.push_back(seen);
+  }
+  MutexLock lock(hosts_mutex_);
+  for (const std::unique_ptr<BlockingHost>& host : hosts_) {
+    const ProcessCore* core = host->running_.load(std::memory_order_relaxed);
+    if (core != nullptr) running.push_back({core, host->began_ms_.load(std::memory_order_relaxed)});
   }
 }
 
@@ -537,75 +575,130 @@ void Scheduler::process_gone() noexcept {
   stop_changed_.notify_all();
 }
 
-StopReport Scheduler::stop(Duration timeout) {
-  DAGVERK_ASSERT(current_process == nullptr);
-  if (std::exchange(stopped_, true)) return report_;
-  const auto wait_for_none = [this](Duration limit) {
-    const SteadyTime deadline = runtime_.clock().steady_now() + limit;
+void Scheduler::thread_left(std::atomic<bool>& left) noexcept {
+  MutexLock lock(stop_mutex_);
+  left.store(true);
+  stop_changed_.notify_all();
+}
+
+bool Scheduler::wait_until_none(SteadyTime deadline, bool orderly) {
+  Duration look_again = std::chrono::milliseconds(50);
+  SteadyTime next_look = runtime_.clock().steady_now() + look_again;
+  while (runtime_.process_count() != 0) {
+    const SteadyTime now = runtime_.clock().steady_now();
+    if (now >= deadline) return false;
+    if (now >= next_look) {
+      // Who was started meanwhile, or has lost its parent, has not been told yet.
+      if (orderly) {
+        runtime_.stop_roots();
+      } else {
+        runtime_.kill_all();
+      }
+      look_again = std::min<Duration>(look_again * 2, std::chrono::seconds(1));
+      next_look = now + look_again;
+    }
     MutexLock lock(stop_mutex_);
-    while (runtime_.process_count() != 0) {
-      const Duration left = deadline - runtime_.clock().steady_now();
-      if (left <= Duration::zero()) return false;
-      // The last process may end, and a callback start one more, between our look and our wait: look again soon.
-      stop_changed_.wait_for(stop_mutex_, std::min<Duration>(left, std::chrono::milliseconds(50)));
-    }
-    return true;
-  };
-  bool anybody_left = false;
-  if (runtime_.process_count() != 0) {
-    runtime_.announce_exits();
-    runtime_.stop_roots();
-    if (!wait_for_none(std::min<Duration>(timeout, std::chrono::hours(24)))) {
-      report_.killed = runtime_.process_count();
-      runtime_.kill_all();
-      // What is only suspended ends at once; what keeps its thread does not.
-      anybody_left = !wait_for_none(std::max<Duration>(options_.stuck_after * 2, std::chrono::milliseconds(250)));
-    }
+    if (runtime_.process_count() == 0) break;
+    stop_changed_.wait_for(stop_mutex_, std::min(deadline, next_look) - now);
   }
+  return true;
+}
+
+std::size_t Scheduler::end_threads(SteadyTime deadline) {
   stopping_.store(true);
   watchdog_parker_.unpark();
   if (watchdog_.joinable()) watchdog_.join();
-  if (anybody_left) look_for_stuck(&report_.stuck);
+  std::vector<BlockingHost*> hosts;
+  {
+    MutexLock lock(hosts_mutex_);  // nobody gets a host any more
+    for (const std::unique_ptr<BlockingHost>& host : hosts_) hosts.push_back(host.get());
+  }
+  for (BlockingHost* host : hosts) {
+    MutexLock lock(host->mutex_);
+    host->stopping_ = true;
+    host->changed_.notify_one();
+  }
+  for (const std::unique_ptr<Worker>& worker : workers_) worker->parker.unpark();
 
-  const SteadyTime deadline = runtime_.clock().steady_now() + std::chrono::seconds(report_.stuck.empty() ? 10 : 1);
-  const auto end_thread = [&](std::thread& thread, const auto& has_left, const auto& wake) {
-    if (!thread.joinable()) return;
-    wake();
-    while (!has_left() && runtime_.clock().steady_now() < deadline) {
-      wake();
-      std::this_thread::yield();
+  struct Ending {
+    std::thread* thread;
+    const std::atomic<bool>* left;
+  };
+  std::vector<Ending> endings;
+  const std::thread::id self = std::this_thread::get_id();
+  const auto add = [&](std::thread& thread, const std::atomic<bool>& left) {
+    if (thread.joinable() && thread.get_id() != self) endings.push_back({&thread, &left});
+  };
+  for (const std::unique_ptr<Worker>& worker : workers_) add(worker->thread, worker->left);
+  for (BlockingHost* host : hosts) add(host->thread_, host->left_);
+  {
+    // One deadline for all: whoever leaves in time is waited for, whoever else there is.
+    MutexLock lock(stop_mutex_);
+    const auto left = [](const Ending& ending) { return ending.left->load(); };
+    while (!std::ranges::all_of(endings, left)) {
+      const Duration limit = deadline - runtime_.clock().steady_now();
+      if (limit <= Duration::zero()) break;
+      stop_changed_.wait_for(stop_mutex_, limit);
     }
-    if (has_left()) {
-      thread.join();
+  }
+  std::size_t left_alone = 0;
+  for (const Ending& ending : endings) {
+    if (ending.left->load()) {
+      ending.thread->join();
     } else {
-      thread.detach();
-      threads_stuck_ = true;
+      ending.thread->detach();
+      ++left_alone;
     }
-  };
-  for (const std::unique_ptr<Worker>& worker : workers_) {
-    end_thread(worker->thread, [&] { return worker->left.load(); }, [&] { worker->parker.unpark(); });
   }
-  // Without the lock: a host whose server has just ended takes it. Nobody starts servers any more but other hosts'
-  // ones.
-  const auto host_at = [this](std::size_t index) -> BlockingHost* {
-    MutexLock lock(hosts_mutex_);
-    return index < hosts_.size() ? hosts_[index].get() : nullptr;
-  };
-  for (std::size_t index = 0; BlockingHost* host = host_at(index); ++index) {
-    end_thread(
-        host->thread_,
-        [&] {
-          MutexLock host_lock(host->mutex_);
-          return host->left_;
-        },
-        [&] {
-          MutexLock host_lock(host->mutex_);
-          host->stopping_ = true;
-          host->changed_.notify_one();
-        });
+  return left_alone;
+}
+
+StopReport Scheduler::stop(Duration timeout) {
+  MutexLock one_at_a_time(stopper_mutex_);
+  if (std::exchange(stopped_, true)) return report_;
+  const Duration orderly = std::clamp<Duration>(timeout, Duration::zero(), std::chrono::hours(24));
+  const Duration grace = std::clamp<Duration>(options_.kill_timeout, Duration::zero(), std::chrono::hours(24));
+  const SteadyTime orderly_end = runtime_.clock().steady_now() + orderly;
+  const SteadyTime end = orderly_end + grace;  // of everything
+  runtime_.announce_exits();
+  if (runtime_.process_count() != 0) {
+    runtime_.stop_roots();
+    if (!wait_until_none(orderly_end, true)) {
+      report_.late = still_there();
+      report_.killed = runtime_.process_count();
+      runtime_.kill_all();
+      // What is only suspended ends at once; what keeps its thread does not. The threads need some of the time, too.
+      if (!wait_until_none(end - grace / 4, false)) report_.stuck = still_there();
+    }
   }
-  if (threads_stuck_ && report_.stuck.empty()) report_.stuck.emplace_back("a blocking server that does not return");
+  for (const ProcessInfo& info : report_.stuck) {
+    const auto since_ms = std::chrono::duration_cast<std::chrono::milliseconds>(info.in_state).count();
+    runtime_.logger().error("runtime.left_behind", {{"pid", info.pid.number()},
+                                                    {"name", info.name},
+                                                    {"kind", info.kind},
+                                                    {"handles", info.handles},
+                                                    {"since_ms", since_ms}});
+  }
+  // Nobody keeps a thread unless it is stuck: the others leave in microseconds, but may have to wait for a core.
+  const SteadyTime threads_end = report_.stuck.empty() ? std::max(end, runtime_.clock().steady_now() + grace) : end;
+  report_.threads = end_threads(threads_end);
+  threads_stuck_ = report_.threads != 0;
   return report_;
+}
+
+std::vector<ProcessInfo> Scheduler::still_there() const {
+  std::vector<ProcessInfo> infos = runtime_.snapshot().processes;
+  // The ones that explain it first: who runs, then who waits.
+  std::ranges::stable_sort(infos, [](const ProcessInfo& a, const ProcessInfo& b) { return a.state > b.state; });
+  if (infos.size() > stop_report_max) infos.resize(stop_report_max);
+  return infos;
+}
+
+void Scheduler::leave_from_inside() {
+  MutexLock one_at_a_time(stopper_mutex_);
+  stopped_ = true;
+  report_.threads = end_threads(runtime_.clock().steady_now() + options_.kill_timeout);
+  threads_stuck_ = true;
 }
 
 }  // namespace dagverk::detail

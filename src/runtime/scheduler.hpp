@@ -1,5 +1,6 @@
 #pragma once
 
+#include "busy_meter.hpp"
 #include "parker.hpp"
 #include "process_table.hpp"
 #include "run_queue.hpp"
@@ -36,9 +37,10 @@ class BlockingHost {
   Condition changed_;
   std::deque<ProcessCore*> ready_ DAGVERK_GUARDED_BY(mutex_);
   bool stopping_ DAGVERK_GUARDED_BY(mutex_) = false;
-  bool left_ DAGVERK_GUARDED_BY(mutex_) = false;  // the thread has ended
-  bool serves_ = false;                           // guarded by the scheduler's hosts mutex
+  std::atomic<bool> left_{false};  // the thread has ended
+  bool serves_ = false;            // guarded by the scheduler's hosts mutex
   std::atomic<ProcessCore*> running_{nullptr};
+  std::atomic<std::uint64_t> began_ms_{0};  // when it took that one, on the coarse clock
   std::thread thread_;
 };
 
@@ -63,12 +65,15 @@ class Scheduler {
   void process_gone() noexcept;
 
   StopReport stop(Duration timeout);
+  /// The runtime is destroyed by one of its own processes, on whose thread we are: ends the others. Nobody is told.
+  void leave_from_inside();
   [[nodiscard]] bool stopped() const noexcept { return stopping_.load(std::memory_order_relaxed); }
   [[nodiscard]] bool threads_stuck() const noexcept { return threads_stuck_; }
   /// The runtime is about to be destroyed although threads are stuck: should they return, they must not touch it.
   void abandon() noexcept { abandoned_.store(true, std::memory_order_release); }
   [[nodiscard]] std::uint64_t stuck_count() const noexcept { return stuck_count_.load(std::memory_order_relaxed); }
   [[nodiscard]] unsigned worker_count() const noexcept { return workers_wanted_; }
+  void list_running(std::vector<RuntimeBase::Running>& running);
 
  private:
   struct Worker;
@@ -90,7 +95,13 @@ class Scheduler {
   void wake_for_surplus() noexcept;
   void fire_due_timers() noexcept;
   static bool should_yield(void* slice);
-  void look_for_stuck(std::vector<std::string>* report);
+  void look_for_stuck();
+  void thread_left(std::atomic<bool>& left) noexcept;
+  /// Waits until no process is left. False when `deadline` has passed.
+  [[nodiscard]] bool wait_until_none(SteadyTime deadline, bool orderly);
+  /// Ends the threads, waiting for all until `deadline`. How many did not come back; they are left alone.
+  std::size_t end_threads(SteadyTime deadline);
+  [[nodiscard]] std::vector<ProcessInfo> still_there() const;
   void start_spare();
   [[nodiscard]] bool retire_if_surplus() noexcept;
 
@@ -127,8 +138,9 @@ class Scheduler {
   std::thread watchdog_;
   std::atomic<std::uint64_t> stuck_count_{0};
 
+  Mutex stopper_mutex_;  // held by whoever stops, before all others
   Mutex stop_mutex_;
-  Condition stop_changed_;
+  Condition stop_changed_;  // a process or a thread has ended
   bool stopped_ = false;
   bool threads_stuck_ = false;
   StopReport report_;

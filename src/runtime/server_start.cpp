@@ -21,12 +21,15 @@ bool prepare_server(ProcessCore& core, const ProcessType& type, const StartOptio
       error = named.error();
       return false;
     }
-    extra_of(core).names.push_back(options.name);
+    ProcessExtra& extra = extra_of(core);
+    extra.names.push_back(options.name);
+    extra.facts.set_name(options.name);
   }
   core.mailbox_bound.store(std::min<std::uint32_t>(options.mailbox_bound, 1'000'000), std::memory_order_relaxed);
   if (options.parent) {
     ProcessExtra& extra = extra_of(core);
     extra.parent = options.parent;
+    extra.facts.set_parent(options.parent, options.child_id, options.restarts);
     extra.links.insert(options.parent);
     core.has_parent.store(true, std::memory_order_relaxed);
   }

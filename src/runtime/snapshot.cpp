@@ -2,12 +2,18 @@
 
 #include "dagverk/runtime/snapshot.hpp"
 
-#include "name_table.hpp"
 #include "process_extra.hpp"
 #include "process_table.hpp"
 
+#include "dagverk/base/concat.hpp"
 #include "dagverk/runtime/runtime_base.hpp"
 
+#include <algorithm>
+#include <chrono>
+#include <functional>
+#include <optional>
+#include <ranges>
+#include <string>
 #include <unordered_map>
 #include <utility>
 
@@ -76,27 +82,222 @@ std::vector<EdgeInfo> EdgeTable::list() const {
 
 }  // namespace detail
 
+// ---- taking one ----------------------------------------------------------------------------------------------------
+
+std::optional<ProcessInfo> RuntimeBase::look_at(detail::ProcessCore& core, std::uint64_t now_ms) const {
+  const std::uint32_t generation = core.generation.load(std::memory_order_acquire);
+  if (generation % 2 == 0) return std::nullopt;
+  const detail::ProcessStats& stats = detail::stats_of(core);
+  ProcessInfo info;
+  info.pid = Pid(&core, generation);
+  const detail::ProcessType* type = core.type.load(std::memory_order_relaxed);
+  info.kind = type != nullptr ? type->name : std::string_view("process");
+  const detail::NodeOps* ops = core.current_ops.load(std::memory_order_relaxed);
+  if (core.mailbox.is_idle()) {
+    info.state = ops != nullptr ? ProcessState::waiting : ProcessState::idle;
+    if (ops != nullptr) info.handles = ops->name;
+  } else {
+    info.state = ProcessState::ready;  // unless a thread says that it runs it
+  }
+  info.mailbox_depth = core.mailbox_depth();
+  info.mailbox_high_water = stats.high_water.load(std::memory_order_relaxed);
+  info.handled = core.handled_count.load(std::memory_order_relaxed);
+  info.dropped = core.dropped_count.load(std::memory_order_relaxed);
+  info.busy = busy_time(stats.busy_cycles.load(std::memory_order_relaxed));
+  const std::uint64_t since_ms = stats.active_ms.load(std::memory_order_relaxed);
+  if (now_ms > since_ms) info.in_state = std::chrono::milliseconds(now_ms - since_ms);
+  // Sequentially consistent with ExtraReaders::retire: what is found here stays until the reading ends.
+  if (const detail::ProcessExtra* extra = stats.extra.load(); extra != nullptr) {
+    info.links = extra->links.seen_size();
+    info.monitors = extra->monitors.seen_size();
+    info.monitored = extra->watchers.seen_size();
+    if (extra->facts.has_name()) info.name = extra->facts.name();
+    if (extra->facts.has_parent()) {
+      info.parent = extra->facts.parent();
+      info.child_id = extra->facts.child_id();
+      info.restarts = extra->facts.restarts();
+    }
+  }
+  // It may have ended meanwhile, and another begun: then nothing of this is worth anything.
+  if (core.generation.load(std::memory_order_acquire) != generation) return std::nullopt;
+  return info;
+}
+
 Snapshot RuntimeBase::snapshot() const {
   Snapshot shot;
-  std::unordered_map<Pid, std::string, detail::PidHash> names;
-  names_->for_each(
-      [&](const std::string& name, const detail::NameTable::Holder& holder) { names.emplace(holder.pid, name); });
-  processes_->for_each([&](detail::ProcessCore& core) {
-    const std::uint32_t generation = core.generation.load(std::memory_order_acquire);
-    if (generation % 2 == 0) return;
-    ProcessInfo info;
-    info.pid = Pid(&core, generation);
-    const detail::ProcessType* type = core.type.load(std::memory_order_relaxed);
-    info.kind = type != nullptr ? std::string(type->name) : std::string("process");
-    if (const auto name = names.find(info.pid); name != names.end()) info.name = name->second;
-    info.running = core.current_ops.load(std::memory_order_relaxed) != nullptr;
-    info.mailbox_depth = core.mailbox_depth();
-    info.handled = core.handled_count.load(std::memory_order_relaxed);
-    info.dropped = core.dropped_count.load(std::memory_order_relaxed);
-    shot.processes.push_back(std::move(info));
+  const std::uint64_t now_ms = ms_since_start(clock_.steady_now());
+  shot.processes.reserve(process_count());
+  processes_->extra_readers().read([&] {
+    processes_->for_each([&](detail::ProcessCore& core) {
+      if (std::optional<ProcessInfo> info = look_at(core, now_ms)) shot.processes.push_back(std::move(*info));
+    });
   });
+  std::vector<Running> running;
+  list_running(running);
+  for (const Running& one : running) {
+    // The processes are in the order of their slots.
+    const auto found = std::ranges::lower_bound(shot.processes, one.core->index, std::less<>(),
+                                                [](const ProcessInfo& info) { return info.pid.core()->index; });
+    if (found != shot.processes.end() && found->pid.core() == one.core) mark_running(*found, one, now_ms);
+  }
   shot.edges = edges_->list();
   return shot;
+}
+
+std::optional<ProcessInfo> RuntimeBase::process_info(Pid pid) const {
+  if (!alive(pid) || pid.core()->runtime != this) return std::nullopt;
+  const std::uint64_t now_ms = ms_since_start(clock_.steady_now());
+  std::optional<ProcessInfo> info;
+  processes_->extra_readers().read([&] { info = look_at(*pid.core(), now_ms); });
+  if (!info || info->pid != pid) return std::nullopt;
+  std::vector<Running> running;
+  list_running(running);
+  const auto found = std::ranges::find(running, pid.core(), &Running::core);
+  if (found != running.end()) mark_running(*info, *found, now_ms);
+  return info;
+}
+
+void RuntimeBase::mark_running(ProcessInfo& info, const Running& running, std::uint64_t now_ms) {
+  const detail::NodeOps* ops = running.core->current_ops.load(std::memory_order_relaxed);
+  info.state = ProcessState::running;
+  info.handles = ops != nullptr ? ops->name : std::string_view();
+  info.in_state = now_ms > running.began_ms ? std::chrono::milliseconds(now_ms - running.began_ms) : Duration::zero();
+}
+
+std::uint64_t RuntimeBase::ms_since_start(SteadyTime now) const noexcept {
+  return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(now - origin_).count());
+}
+
+void RuntimeBase::note_time(SteadyTime now) noexcept {
+  coarse_ms_.store(ms_since_start(now), std::memory_order_relaxed);
+}
+
+void RuntimeBase::list_running(std::vector<Running>& running) const {
+  const detail::ProcessCore* self = detail::current_process;
+  if (self != nullptr && self->runtime == this) running.push_back({self, coarse_ms_.load(std::memory_order_relaxed)});
+}
+
+// ---- as text -------------------------------------------------------------------------------------------------------
+
+std::string_view to_string(ProcessState state) noexcept {
+  switch (state) {
+    case ProcessState::idle: return "idle";
+    case ProcessState::ready: return "ready";
+    case ProcessState::running: return "running";
+    case ProcessState::waiting: return "waiting";
+  }
+  return "?";
+}
+
+namespace {
+
+/// `1.25 s`, `310 ms`, `45 us`: three digits are enough for a person.
+std::string readable(Duration duration) {
+  const auto with_fraction = [](std::int64_t thousandths, std::string_view unit) {
+    std::string fraction = std::to_string(thousandths % 1000 / 10 + 100).substr(1);
+    while (!fraction.empty() && fraction.back() == '0') fraction.pop_back();
+    return concat(thousandths / 1000, fraction.empty() ? "" : ".", fraction, " ", unit);
+  };
+  if (duration >= std::chrono::seconds(1)) {
+    return with_fraction(std::chrono::duration_cast<std::chrono::milliseconds>(duration).count(), "s");
+  }
+  if (duration >= std::chrono::milliseconds(1)) {
+    return with_fraction(std::chrono::duration_cast<std::chrono::microseconds>(duration).count(), "ms");
+  }
+  return concat(std::chrono::duration_cast<std::chrono::microseconds>(duration).count(), " us");
+}
+
+/// Writes a tree of processes, deepest first, without recursion: a chain of parents may be long.
+class TreeText {
+ public:
+  explicit TreeText(const Snapshot& snapshot) : snapshot_(snapshot) {
+    for (const ProcessInfo& info : snapshot.processes) known_.emplace(info.pid.number(), &info);
+    for (const ProcessInfo& info : snapshot.processes) {
+      const auto parent = known_.find(info.parent.number());
+      const bool has_parent = parent != known_.end() && parent->second->pid == info.parent;
+      (has_parent ? children_[info.parent.number()] : roots_).push_back(&info);
+    }
+  }
+
+  [[nodiscard]] std::string write(std::size_t lines_max) {
+    std::string text;
+    push(roots_, 0);
+    std::size_t lines = 0;
+    while (!stack_.empty()) {
+      const auto [info, depth] = stack_.back();
+      stack_.pop_back();
+      if (lines == lines_max) {
+        return text + concat("… and ", snapshot_.processes.size() - lines, " more processes\n");
+      }
+      text += std::string(depth * 2, ' ') + to_text(*info) + "\n";
+      ++lines;
+      if (const auto below = children_.find(info->pid.number()); below != children_.end()) {
+        push(below->second, depth + 1);
+      }
+    }
+    return text;
+  }
+
+ private:
+  using List = std::vector<const ProcessInfo*>;
+
+  void push(const List& list, std::size_t depth) {
+    for (const ProcessInfo* info : std::views::reverse(list)) stack_.emplace_back(info, depth);
+  }
+
+  const Snapshot& snapshot_;
+  std::unordered_map<std::uint64_t, const ProcessInfo*> known_;
+  std::unordered_map<std::uint64_t, List> children_;
+  List roots_;
+  std::vector<std::pair<const ProcessInfo*, std::size_t>> stack_;
+};
+
+}  // namespace
+
+const ProcessInfo* Snapshot::find(Pid pid) const noexcept {
+  const auto found = std::ranges::find(processes, pid, &ProcessInfo::pid);
+  return found != processes.end() ? &*found : nullptr;
+}
+
+std::vector<const ProcessInfo*> Snapshot::children_of(Pid parent) const {
+  std::vector<const ProcessInfo*> children;
+  for (const ProcessInfo& info : processes) {
+    if (info.parent == parent) children.push_back(&info);
+  }
+  return children;
+}
+
+std::string to_text(const ProcessInfo& process) {
+  std::string text;
+  if (!process.child_id.empty()) text += concat(process.child_id, ": ");
+  text += concat(process.kind, " #", process.pid.number());
+  if (!process.name.empty()) text += concat(" \"", process.name, "\"");
+  text += concat(" ", to_string(process.state));
+  if (!process.handles.empty()) text += concat(" in ", process.handles);
+  if (process.in_state >= std::chrono::milliseconds(1)) text += concat(" for ", readable(process.in_state));
+  const auto add_count = [&](std::string_view what, std::uint64_t count) {
+    if (count != 0) text += concat(", ", what, " ", count);
+  };
+  add_count("handled", process.handled);
+  add_count("mailbox", process.mailbox_depth);
+  add_count("high water", process.mailbox_high_water > 1 ? process.mailbox_high_water : 0);
+  add_count("dropped", process.dropped);
+  add_count("restarts", process.restarts);
+  add_count("links", process.links);
+  add_count("monitors", process.monitors);
+  add_count("monitored by", process.monitored);
+  if (process.busy > Duration::zero()) text += concat(", busy ", readable(process.busy));
+  return text;
+}
+
+std::string to_text(const Snapshot& snapshot, std::size_t lines_max) {
+  TreeText tree(snapshot);
+  std::string text = tree.write(lines_max);
+  for (const EdgeInfo& edge : snapshot.edges) {
+    text += concat(edge.name, ": asked ", edge.asked, ", delivered ", edge.delivered, ", buffered ", edge.buffered,
+                   ", dropped ", edge.dropped, "\n");
+  }
+  return text;
 }
 
 }  // namespace dagverk

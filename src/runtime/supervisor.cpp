@@ -32,18 +32,21 @@ Result<void> check(const SupervisorOptions& options, const std::vector<ChildSpec
     return checked.error().with("supervisor");
   }
   if (options.kill_timeout <= Duration::zero()) {
-    return Error(ErrorCode::invalid_argument, "supervisor: kill_timeout must be more than zero");
+    return Error(ErrorCode::invalid_argument,
+                 concat("supervisor: kill_timeout must be more than zero, got ", options.kill_timeout.count(), " ns"));
   }
   std::set<std::string_view> ids;
   for (const ChildSpec& child : children) {
     if (Result<void> checked = check(child); !checked) return checked.error();
-    if (child.id.empty()) return Error(ErrorCode::invalid_argument, "a supervisor's child needs an id");
+    if (child.id.empty())
+      return Error(ErrorCode::invalid_argument, "a supervisor's child needs an id, unique among its siblings");
     if (child.significant && options.auto_shutdown == AutoShutdown::never) {
-      return Error(ErrorCode::invalid_argument,
-                   concat("child \"", child.id, "\": significant has no meaning with auto_shutdown never"));
+      return Error(ErrorCode::invalid_argument, concat("child \"", child.id,
+                                                       "\": significant has no meaning with auto_shutdown never; "
+                                                       "set any_significant or all_significant"));
     }
     if (!ids.insert(child.id).second) {
-      return Error(ErrorCode::already_exists, concat("two children have the id \"", child.id, "\""));
+      return Error(ErrorCode::already_exists, concat("two children have the id \"", child.id, "\"; give each its own"));
     }
   }
   return {};
@@ -60,6 +63,9 @@ Async<InitResult> Supervisor::init() {
   this_process::trap_exits();
   if (Result<void> checked = check(options_, first_children_); !checked) {
     co_return InitResult::stop(ExitReason::custom(std::string(checked.error().message())));
+  }
+  if (Result<void> named = detail::hold_name(options_.name); !named) {
+    co_return InitResult::stop(ExitReason::custom(std::string(named.error().message())));
   }
   std::vector<ChildSpec> specs = std::move(first_children_);
   for (ChildSpec& spec : specs) {
@@ -86,7 +92,7 @@ Async<void> Supervisor::terminate(const ExitReason& /*reason*/) {
 /// temporary; after an error its state is as before.
 Async<Result<void>> Supervisor::start_one(Child& child) {
   DAGVERK_ASSERT(child.state != ChildState::running);
-  Result<Pid> started = co_await detail::start_child_of(child.spec);
+  Result<Pid> started = co_await detail::start_child_of(child.spec, child.restarts);
   if (started) {
     child.pid = *started;
     child.state = ChildState::running;

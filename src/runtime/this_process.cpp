@@ -66,7 +66,11 @@ Result<void> register_name(std::string name) {
   static constexpr detail::ProcessType plain_process{"process"};
   const detail::ProcessType* type = core.type.load(std::memory_order_relaxed);
   Result<void> named = runtime().register_name(name, pid(), type != nullptr ? *type : plain_process);
-  if (named) detail::extra_of(core).names.push_back(std::move(name));
+  if (named) {
+    detail::ProcessExtra& extra = detail::extra_of(core);
+    extra.facts.set_name(name);
+    extra.names.push_back(std::move(name));
+  }
   return named;
 }
 

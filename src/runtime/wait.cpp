@@ -1,5 +1,6 @@
 // How a process waits: for a reply, an external completion, or only for time to pass; and who ends the wait.
 
+#include "outside_gate.hpp"
 #include "process_extra.hpp"
 #include "signals.hpp"
 #include "timer_queue.hpp"
@@ -11,6 +12,7 @@
 #include "dagverk/runtime/server_ref.hpp"
 
 #include <chrono>
+#include <thread>
 #include <utility>
 
 namespace dagverk::detail {
@@ -71,6 +73,7 @@ bool accept_resume(ProcessCore& core, std::uint32_t token, Node* result) {
   const auto resume_point = std::coroutine_handle<>::from_address(core.resume_address);
   core.wait_result = result;
   core.current_node = nullptr;  // `result` belongs to the awaiter now
+  if (core.suspended()) core.current_ops.store(core.activity.node->ops, std::memory_order_relaxed);
   resume_chain(resume_point);
   settle_activity(core);
   return true;
@@ -119,11 +122,18 @@ Error cast_refused(Pid pid) {
 }
 
 Result<Node*> block_on_reply(Pid callee, Node* request, CallHeader& header, Duration timeout) {
-  RuntimeBase& runtime = *callee.core()->runtime;
-  if (Result<void> allowed = runtime.check_may_block(); !allowed) {
+  const auto refuse = [request](Error error) {
     request->ops->discard(request, ExitReason::normal);  // nobody is named as its caller yet
-    return allowed.error();
-  }
+    return error;
+  };
+  RuntimeBase* const runtime = callee.core()->runtime;
+  if (runtime == nullptr) return refuse(Error(ErrorCode::no_process, "the runtime of that process has been destroyed"));
+  if (!runtime->outside().enter()) return refuse(Error(ErrorCode::shutting_down, "the runtime is being destroyed"));
+  struct Inside {
+    OutsideGate& gate;
+    ~Inside() { gate.leave(); }
+  } const inside{runtime->outside()};
+  if (Result<void> allowed = runtime->check_may_block(); !allowed) return refuse(allowed.error());
   auto* waiter = new BlockingWaiter;
   struct Owner {
     BlockingWaiter* waiter;
@@ -132,7 +142,7 @@ Result<Node*> block_on_reply(Pid callee, Node* request, CallHeader& header, Dura
   header.waiter = waiter;
   waiter->add_owner();  // the request's
   static_cast<void>(send(callee, request));
-  Result<void> waited = runtime.block_on(*waiter, timeout);
+  Result<void> waited = runtime->block_on(*waiter, timeout);
   Node* answer = waiter->take();
   if (answer != nullptr) return answer;
   if (!waited) return waited.error();
@@ -160,9 +170,25 @@ struct WakeNode {
 
 void CompletionCore::publish() noexcept {
   // acq_rel: the value is published; a waiting owner's token is acquired.
-  if (phase_.exchange(done, std::memory_order_acq_rel) == waiting) {
-    static_cast<void>(send(owner_, make_node<std::uint32_t>(WakeNode::ops, token_)));
-  }
+  int before = empty;
+  if (phase_.compare_exchange_strong(before, done, std::memory_order_acq_rel)) return;
+  if (before == gone || !phase_.compare_exchange_strong(before, publishing, std::memory_order_acq_rel)) return;
+  // Until `done` the owner cannot end, so its runtime is there; and then it waits for us at its gate.
+  OutsideGate& gate = owner_.core()->runtime->outside();
+  const Pid owner = owner_;
+  const std::uint32_t token = token_;
+  const bool entered = gate.enter();
+  phase_.store(done, std::memory_order_release);
+  if (!entered) return;
+  static_cast<void>(send(owner, make_node<std::uint32_t>(WakeNode::ops, token)));
+  gate.leave();
+}
+
+void CompletionCore::owner_leaves() noexcept {
+  int before = waiting;
+  if (phase_.compare_exchange_strong(before, gone, std::memory_order_acq_rel)) return;
+  // A few instructions of the completing thread.
+  while (phase_.load(std::memory_order_acquire) == publishing) std::this_thread::yield();
 }
 
 bool CompletionCore::start_waiting(std::coroutine_handle<> resume_point, Duration timeout) {

@@ -361,8 +361,8 @@ TEST(Node, whatever_process_of_it_crashes_no_job_is_lost_and_all_counts_add_up) 
       if (random.below(3) == 0) {
         std::vector<ProcessInfo> victims;
         for (const ProcessInfo& process : world.runtime.snapshot().processes) {
-          const std::size_t colon = process.kind.rfind(':');
-          if (parts.contains(colon == std::string::npos ? process.kind : process.kind.substr(colon + 1))) {
+          const std::size_t colon = process.kind.rfind(':');  // npos + 1 is 0
+          if (parts.contains(std::string(process.kind.substr(colon + 1)))) {
             victims.push_back(process);
           }
         }

@@ -415,6 +415,53 @@ TEST_P(RegistryTest, a_key_resolves_to_a_typed_server) {
   EXPECT_EQ(words.resolve<Holder>("nobody").error().code(), ErrorCode::not_found);
 }
 
+/// A key of the program's own.
+struct RoomId {
+  int floor;
+  int door;
+  friend bool operator==(const RoomId&, const RoomId&) = default;
+};
+std::string to_string(const RoomId& room) { return concat(room.floor, "/", room.door); }
+
+}  // namespace
+}  // namespace dagverk
+
+template <>
+struct std::hash<dagverk::RoomId> {
+  std::size_t operator()(const dagverk::RoomId& room) const noexcept {
+    return static_cast<std::size_t>(room.floor * 100 + room.door);
+  }
+};
+
+namespace dagverk {
+namespace {
+
+TEST_P(RegistryTest, an_address_by_a_key_of_any_type_finds_the_holder_of_the_moment) {
+  auto rooms = Registry<RoomId>::create(runtime, {.name = "rooms"}).value();
+  const auto room = rooms.name_of<Holder>(RoomId{3, 7});
+  const auto stranger = rooms.name_of<Stranger>(RoomId{3, 7});
+  EXPECT_EQ(room.call_blocking<Holder::Do>([] {}).error().message(),
+            "registry \"rooms\": nobody has registered the key 3/7");
+  room.cast(Holder::Crash{});  // to nobody
+  for (int round = 0; round < 2; ++round) {
+    ServerRef<Holder> holder = start_holder(runtime);
+    in(holder, [&] { EXPECT_TRUE(rooms.register_self(RoomId{3, 7})); });
+    EXPECT_EQ(room.resolve()->pid(), holder.pid());
+    EXPECT_TRUE(room.call_blocking<Holder::Do>([] {}));
+    EXPECT_EQ(stranger.resolve().error().code(), ErrorCode::wrong_type);
+    const auto ask = [&]() -> Async<Result<void>> {
+      std::function<void()> nothing = [] {};
+      Result<void> answer = co_await room.call<Holder::Do>(std::move(nothing));
+      co_return answer;
+    };
+    EXPECT_TRUE(runtime.run(ask()));
+    room.cast(Holder::Crash{});
+    runtime.run_until_idle();
+    EXPECT_FALSE(RuntimeBase::alive(holder.pid()));
+    EXPECT_EQ(runtime.run(ask()).error().code(), ErrorCode::no_process);
+  }
+}
+
 TEST_P(RegistryTest, a_value_that_uses_the_registry_while_it_is_destroyed_does_no_harm) {
   using Guards = Registry<int, std::shared_ptr<void>>;
   Guards guards = Guards::create(runtime).value();

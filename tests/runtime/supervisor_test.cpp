@@ -181,7 +181,7 @@ TEST(Supervisor, CC_SUP_019_two_children_with_one_id_are_refused) {
       start_supervisor(world.runtime, {}, {child("a", {.log = &world.log}), child("a", {.log = &world.log})});
   ASSERT_FALSE(started);
   EXPECT_EQ(started.error().code(), ErrorCode::already_exists);
-  EXPECT_EQ(started.error().message(), "two children have the id \"a\"");
+  EXPECT_EQ(started.error().message(), "two children have the id \"a\"; give each its own");
   EXPECT_EQ(world.log, Log{});
 }
 
@@ -205,19 +205,34 @@ TEST(Supervisor, bad_options_and_specs_are_refused_with_the_field_the_value_and_
   const ChildSpec good = child("a", {.log = &log});
   ChildSpec bad = good;
   EXPECT_EQ(refusal({.max_restarts = 2'000'000}, good), "supervisor: max_restarts must be 0..1000000, got 2000000");
-  EXPECT_EQ(refusal({.max_restart_window = 0s}, good),
-            "supervisor: the restart window must be more than zero, got 0 ns");
+  EXPECT_EQ(
+      refusal({.max_restart_window = 0s}, good),
+      "supervisor: the restart window must be more than zero, got 0 ns; for no restart at all set max_restarts to 0");
   bad.significant = true;
-  EXPECT_EQ(refusal({}, bad), "child \"a\": a permanent child cannot be significant");
+  EXPECT_EQ(refusal({}, bad), "child \"a\": a permanent child cannot be significant; make it transient or temporary");
   bad.restart = Restart::transient;
-  EXPECT_EQ(refusal({}, bad), "child \"a\": significant has no meaning with auto_shutdown never");
+  EXPECT_EQ(refusal({}, bad),
+            "child \"a\": significant has no meaning with auto_shutdown never; set any_significant or all_significant");
   bad = good;
   bad.start = nullptr;
-  EXPECT_EQ(refusal({}, bad), "child \"a\": it has no start function");
+  EXPECT_EQ(refusal({}, bad), "child \"a\": it has no start function; make it with child_spec<Server>(id, args...)");
   bad = good;
   bad.id.clear();
   bad.registered = false;
-  EXPECT_EQ(refusal({}, bad), "a supervisor's child needs an id");
+  EXPECT_EQ(refusal({}, bad), "a supervisor's child needs an id, unique among its siblings");
+  bad = good;
+  bad.shutdown = Shutdown::after(-5ns);
+  EXPECT_EQ(refusal({}, bad),
+            "child \"a\": the shutdown limit must not be negative, got -5 ns; brutal_kill() kills at once, "
+            "infinity() waits for ever");
+  EXPECT_EQ(refusal({.max_restart_window = -1ns}, good),
+            "supervisor: the restart window must be more than zero, got -1 ns; for no restart at all set max_restarts "
+            "to 0");
+  EXPECT_EQ(refusal({.kill_timeout = 0s}, good), "supervisor: kill_timeout must be more than zero, got 0 ns");
+  bad = good;
+  bad.backoff = {.initial = -1ns};
+  EXPECT_EQ(refusal({}, bad),
+            "child \"a\": backoff.initial and backoff.reset_after must not be negative, got -1 ns and 0 ns");
   bad = good;
   bad.backoff = {.initial = 2s, .max = 1s};
   EXPECT_EQ(refusal({}, bad), "child \"a\": backoff.max must not be less than backoff.initial");
@@ -460,6 +475,19 @@ TEST(Supervisor, CC_SUP_023_an_inner_supervisor_that_gives_up_is_restarted_with_
   });
 }
 
+TEST(Supervisor, a_supervisor_below_another_holds_the_name_of_its_options_or_says_that_it_is_taken) {
+  with_seeds([](World& world) {
+    world.start({}, {child_spec<Supervisor>("inner", SupervisorOptions{.name = "inner tree"}),
+                     child_spec<DynamicSupervisor>("dynamic", DynamicSupervisorOptions{.name = "pool"})});
+    EXPECT_TRUE(Name<Supervisor>(world.runtime, "inner tree").resolve());
+    EXPECT_TRUE(Name<DynamicSupervisor>(world.runtime, "pool").resolve());
+    Result<ServerRef<Supervisor>> taken = world.supervisor.start_child_blocking(
+        child_spec<Supervisor>("second", SupervisorOptions{.name = "inner tree"}));
+    ASSERT_FALSE(taken);
+    EXPECT_NE(taken.error().message().find("inner tree"), std::string::npos) << taken.error().message();
+  });
+}
+
 TEST(Supervisor, CC_SUP_024_it_ends_in_order_with_its_parent_and_for_its_parents_reason) {
   with_seeds([](World& world) {
     std::vector<ChildSpec> children{child("a", {.log = &world.log, .stop_takes = 1s}), child("b", {.log = &world.log})};
@@ -505,7 +533,8 @@ TEST(Supervisor, CC_SUP_012_start_child_appends_one_and_refuses_what_is_there_or
     nothing.id = "e";
     Result<Pid> invalid = world.supervisor.start_child_blocking(nothing);
     EXPECT_EQ(invalid.error().code(), ErrorCode::invalid_argument);
-    EXPECT_EQ(invalid.error().message(), "child \"e\": it has no start function");
+    EXPECT_EQ(invalid.error().message(),
+              "child \"e\": it has no start function; make it with child_spec<Server>(id, args...)");
 
     Result<ServerRef<Child>> running = world.supervisor.start_child_blocking(child("d", {.log = &world.log}));
     EXPECT_EQ(running.error().code(), ErrorCode::already_exists);
@@ -632,17 +661,22 @@ TEST(DynamicSupervisor, CC_DSU_002_start_child_takes_any_valid_spec_and_names_wh
       EXPECT_EQ(refused.error().code(), ErrorCode::invalid_argument);
       return std::string(refused.error().message());
     };
-    EXPECT_EQ(refusal(ChildSpec()), "child \"\": it has no start function");
+    EXPECT_EQ(refusal(ChildSpec()),
+              "child \"\": it has no start function; make it with child_spec<Server>(id, args...)");
     EXPECT_EQ(refusal(child("c", {.log = &world.log}, {.backoff = {.initial = 1s, .factor = 0}})),
               "child \"c\": backoff.factor must be 1..100, got 0");
     EXPECT_EQ(refusal(child("c", {.log = &world.log}, {.limit = RestartLimit{.window = 0s}})),
-              "child \"c\": the restart window must be more than zero, got 0 ns");
+              "child \"c\": the restart window must be more than zero, got 0 ns; for no restart at all set "
+              "max_restarts to 0");
     EXPECT_EQ(refusal(child("c", {.log = &world.log}, {.restart = Restart::transient, .significant = true})),
-              "a dynamic supervisor's child cannot be significant");
+              "a dynamic supervisor's child cannot be significant; use a Supervisor for that");
+    EXPECT_EQ(refusal(child("c", {.log = &world.log}, {.shutdown = Shutdown::after(-1s)})),
+              "child \"c\": the shutdown limit must not be negative, got -1000000000 ns; brutal_kill() kills at once, "
+              "infinity() waits for ever");
   });
   DeterministicRuntime runtime(DeterministicOptions{.seed = 1});
   EXPECT_EQ(start_dynamic_supervisor(runtime, {.max_children = 0}).error().message(),
-            "dynamic supervisor: max_children must be more than zero");
+            "dynamic supervisor: max_children must be 1 or more, got 0; leave it out for no bound");
 }
 
 TEST(DynamicSupervisor, CC_DSU_003_arguments_bound_before_the_childs_own_are_there_after_a_restart_too) {
@@ -703,7 +737,7 @@ TEST(DynamicSupervisor, CC_DSU_006_children_that_are_being_restarted_count_again
     EXPECT_EQ(world.counts().active, 0U);
     refused = world.dynamic.start_child_blocking(child("b", {.log = &world.log}));
     EXPECT_EQ(refused.error().code(), ErrorCode::refused);
-    EXPECT_EQ(refused.error().message(), "max_children: there are 1 children already");
+    EXPECT_EQ(refused.error().message(), "max_children is 1, and there are as many children already");
   });
 }
 
@@ -739,6 +773,25 @@ TEST(DynamicSupervisor, CC_DSU_008_a_restart_that_ignores_forgets_the_child_and_
     ASSERT_TRUE(world.dynamic.start_child_blocking(once));
     world.crash("once");
     EXPECT_EQ(world.counts().specs, 0U);
+
+    // Does what no spec promises: throws, once.
+    int throws = 0;
+    ChildSpec odd = child("odd", {.log = &world.log}, {.backoff = {.initial = 1s}});
+    const ChildStart odd_start = odd.start;
+    odd.start = [&throws, odd_start](StartOptions options) -> Async<Result<Pid>> {
+      if (throws-- > 0) throw 42;
+      Result<Pid> started = co_await odd_start(std::move(options));
+      co_return started;
+    };
+    ASSERT_TRUE(world.dynamic.start_child_blocking(odd));
+    throws = 1;
+    world.crash("odd");
+    world.runtime.advance(1s);
+    EXPECT_EQ(world.counts().specs, 1U);
+    EXPECT_EQ(world.counts().active, 0U);
+    world.runtime.advance(2s);
+    EXPECT_EQ(world.counts().active, 1U);
+    EXPECT_TRUE(world.dynamic.terminate_child_blocking(world.pid("odd")));
 
     int fails = 0;
     Result<ServerRef<Child>> a = world.dynamic.start_child_blocking(

@@ -171,7 +171,8 @@ TEST(Runtime, two_callbacks_that_do_not_return_stop_nobody_else) {
 
 TEST(Runtime, a_callback_that_never_returns_is_reported_at_stop_and_does_not_hang_the_program) {
   static auto* never = new std::latch(1);  // outlives the runtime: the stuck thread goes on waiting for it
-  auto runtime = std::make_unique<Runtime>(RuntimeOptions{.workers = 1, .stuck_after = 20ms, .logger = &null_logger()});
+  auto runtime = std::make_unique<Runtime>(
+      RuntimeOptions{.workers = 1, .stuck_after = 20ms, .kill_timeout = 100ms, .logger = &null_logger()});
   std::latch inside(1);
   runtime->spawn([&] {
     inside.count_down();

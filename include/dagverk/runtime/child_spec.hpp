@@ -3,6 +3,7 @@
 #include "dagverk/runtime/restart_policy.hpp"
 #include "dagverk/runtime/this_process.hpp"
 
+#include <concepts>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -28,10 +29,8 @@ class Shutdown {
  public:
   /// With `kill`, at once.
   [[nodiscard]] static constexpr Shutdown brutal_kill() noexcept { return Shutdown(Duration::min()); }
-  /// With `shutdown`, and after `limit` with `kill`. Zero: both at once.
-  [[nodiscard]] static constexpr Shutdown after(Duration limit) noexcept {
-    return Shutdown(limit < Duration::zero() ? Duration::zero() : limit);
-  }
+  /// With `shutdown`, and after `limit` with `kill`. Zero: both at once. A spec with less than zero is refused.
+  [[nodiscard]] static constexpr Shutdown after(Duration limit) noexcept { return Shutdown(limit); }
   /// With `shutdown`, and then waits for as long as it takes.
   [[nodiscard]] static constexpr Shutdown infinity() noexcept { return Shutdown(Duration::max()); }
 
@@ -102,8 +101,13 @@ template <class Server>
 
 /// The spec of a child that is a `Server(args…)`. `args` are copied now and again for each start, so a restarted child
 /// begins with what the first one began with.
+///
+/// An argument that refers to a sibling is its `Name`, not its ServerRef, which its restart makes useless.
 template <class Server, class... Args>
 [[nodiscard]] ChildSpecOf<Server> child_spec_with(ChildOptions options, std::string_view id, Args&&... args) {
+  static_assert((std::copy_constructible<std::decay_t<Args>> && ...),
+                "a child's arguments are copied for each start: make what cannot be copied in its constructor or init, "
+                "or share it by shared_ptr");
   ChildSpecOf<Server> spec;
   static_cast<ChildOptions&>(spec) = options;
   spec.id = id;

@@ -32,6 +32,9 @@ class CompletionCore {
   /// The owner's side: from now on `publish` wakes. False when the value has come meanwhile.
   [[nodiscard]] bool start_waiting(std::coroutine_handle<> resume_point, Duration timeout);
 
+  /// The owner's side: nobody will be there to be woken, perhaps not even its runtime.
+  void owner_leaves() noexcept;
+
   [[nodiscard]] bool release() noexcept { return owners_.fetch_sub(1, std::memory_order_acq_rel) == 1; }
 
  protected:
@@ -41,6 +44,8 @@ class CompletionCore {
   static constexpr int empty = 0;
   static constexpr int waiting = 1;
   static constexpr int done = 2;
+  static constexpr int publishing = 3;  // the value is there, the owner is about to be told
+  static constexpr int gone = 4;        // the owner has left
 
   Pid owner_;
   std::uint32_t token_ = 0;
@@ -75,7 +80,7 @@ template <class T>
 ///
 /// Semantics: move-only; `complete` once. Destroyed without it, the waiting process gets the error `cancelled`.
 /// Threads:   any; also after the process has ended, which makes it a no-op.
-/// Lifetime:  must not be completed after the runtime is destroyed.
+/// Lifetime:  none: completing after the runtime is destroyed, or while it is, is a no-op, too.
 template <class T>
 class Completer {
   static_assert(detail::IsResult<T>::value, "a completion's type is a Result, so that it can fail");
@@ -125,7 +130,9 @@ class Completion {
   Completion(const Completion&) = delete;
   Completion& operator=(const Completion&) = delete;
   ~Completion() {
-    if (state_ != nullptr && state_->release()) delete state_;
+    if (state_ == nullptr) return;
+    if (!state_->ready()) state_->owner_leaves();
+    if (state_->release()) delete state_;
   }
 
   /// Waits at most `timeout` (zero or less: for ever, the default).

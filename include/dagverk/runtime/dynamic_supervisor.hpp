@@ -18,7 +18,7 @@ struct DynamicSupervisorOptions {
   std::size_t max_children = std::numeric_limits<std::size_t>::max();
   std::uint32_t max_restarts = 3;  ///< within max_restart_window; one more ends the supervisor. 0: the first does
   Duration max_restart_window = std::chrono::seconds(5);  ///< more than zero
-  std::string name = {};                                  ///< for `start_dynamic_supervisor`: registered; empty: none
+  std::string name = {};                                  ///< registered while it runs; empty: none
   /// As SupervisorOptions::kill_timeout.
   Duration kill_timeout = std::chrono::seconds(1);
 };

@@ -65,6 +65,47 @@ struct RegistryUpdate {
   Value previous;
 };
 
+/// The address of whoever holds a registry's key now; survives restarts. As `Name`, for keys of any type.
+///
+/// Semantics: looks the key up when it is used; with duplicate keys, the first holder. The holder must be a `Server`.
+/// Threads:   any. Lifetime: keeps the registry's table; not used after the runtime.
+template <class Server, class Registry, class Key>
+class RegisteredName {
+ public:
+  RegisteredName(Registry registry, Key key) : registry_(std::move(registry)), key_(std::move(key)) {}
+
+  [[nodiscard]] const Key& key() const noexcept { return key_; }
+  /// The holder. Errors: `not_found`, `wrong_type`.
+  [[nodiscard]] Result<ServerRef<Server>> resolve() const { return registry_.template resolve<Server>(key_); }
+
+  /// As ServerRef::cast; dropped when nobody (or another kind of server) holds the key.
+  template <class Message>
+  void cast(Message message) const {
+    holder_or_nobody().cast(std::move(message));
+  }
+  /// As ServerRef::call; `no_process` when nobody, or another kind of server, holds the key.
+  template <class Message, class... Args>
+  [[nodiscard]] detail::CallAwaiter<Message, typename Message::Reply> call(Args&&... args) const {
+    return holder_or_nobody().template call<Message>(std::forward<Args>(args)...);
+  }
+  /// As ServerRef::call_blocking. Errors: and those of `resolve`.
+  template <class Message, class... Args>
+  [[nodiscard]] Result<typename Message::Reply> call_blocking(Args&&... args) const {
+    Result<ServerRef<Server>> server = resolve();
+    if (!server) return server.error();
+    return server->template call_blocking<Message>(std::forward<Args>(args)...);
+  }
+
+ private:
+  [[nodiscard]] ServerRef<Server> holder_or_nobody() const {
+    Result<ServerRef<Server>> server = resolve();
+    return server ? *server : ServerRef<Server>();
+  }
+
+  Registry registry_;
+  Key key_;
+};
+
 /// What can be a key: hashable with `std::hash`, comparable with `==`. Shown in messages when `concat` or `to_string`
 /// can.
 template <class Key>
@@ -268,6 +309,12 @@ class Registry {
         detail::check_holder(held[0].pid, detail::process_type<Server>, name(), detail::registry_key_text(key));
     if (!pid) return pid.error();
     return ServerRef<Server>(*pid);
+  }
+
+  /// An address that survives restarts: `rooms.name_of<Room>(RoomId{7}).cast(…)`.
+  template <class Server>
+  [[nodiscard]] RegisteredName<Server, Registry, Key> name_of(Key key) const {
+    return {*this, std::move(key)};
   }
 
   /// Calls `function(entries)` once with all entries of `key`, here and now; not at all when there is none. Returns how

@@ -10,6 +10,7 @@
 #include "dagverk/runtime/external_lane.hpp"
 #include "dagverk/runtime/pid.hpp"
 #include "dagverk/runtime/snapshot.hpp"
+#include "dagverk/runtime/trace.hpp"
 
 #include <atomic>
 #include <cstddef>
@@ -31,8 +32,10 @@ class ServerRef;
 
 namespace detail {
 class NameTable;
+class OutsideGate;
 class ProcessTable;
 class TimerQueue;
+class BusyMeter;
 struct ProcessLife;
 }  // namespace detail
 
@@ -100,8 +103,18 @@ class RuntimeBase {
   [[nodiscard]] static bool alive(Pid pid) noexcept;
   [[nodiscard]] std::size_t process_count() const noexcept;
 
-  /// Every process and stage edge as of now. Costs about a microsecond per process; stops nobody.
+  /// Every process and stage edge as of now. Stops nobody and takes no lock that a message, a start or an end waits
+  /// for; costs some tens of milliseconds per 100,000 processes. Concurrent snapshots wait for one another.
   [[nodiscard]] Snapshot snapshot() const;
+  /// One process of a snapshot; nothing when it has ended.
+  [[nodiscard]] std::optional<ProcessInfo> process_info(Pid pid) const;
+
+  /// From now on `sink` is told of everything that happens to `pid`, until it ends or `stop_trace`. A second trace of
+  /// one process replaces the first. What is not traced pays nothing.
+  /// Errors: `no_process`. When the process ends before the trace begins, the sink gets `exited` alone.
+  [[nodiscard]] Result<void> trace(Pid pid, TraceSink sink);
+  /// Ends a trace. Takes effect as an exit signal does; the sink is destroyed with the process, or with the next trace.
+  void stop_trace(Pid pid);
 
   /// A serial executor outside of the scheduler; see ExternalLane.
   [[nodiscard]] virtual std::unique_ptr<ExternalLane> open_lane(std::string name,
@@ -130,6 +143,7 @@ class RuntimeBase {
   [[nodiscard]] virtual Result<void> block_on(detail::BlockingWaiter& waiter, Duration timeout) = 0;
   [[nodiscard]] std::uint64_t next_ref() noexcept { return next_ref_.fetch_add(1, std::memory_order_relaxed); }
   [[nodiscard]] detail::EdgeTable& edges() noexcept { return *edges_; }
+  [[nodiscard]] detail::OutsideGate& outside() noexcept { return *outside_; }
 
  protected:
   RuntimeBase(const Clock& clock, Logger& logger);
@@ -139,6 +153,7 @@ class RuntimeBase {
     std::uint32_t messages;            ///< leave after this many
     bool (*should_yield)(void* self);  ///< asked when the mailbox is looked at again; may be null
     void* self;
+    detail::BusyMeter* busy = nullptr;  ///< null: nobody counts
   };
   enum class RunOutcome : std::uint8_t { idle, more, exited };
 
@@ -167,8 +182,23 @@ class RuntimeBase {
 
   [[nodiscard]] detail::ProcessTable& processes() noexcept { return *processes_; }
 
+  /// Moves the coarse clock, by which snapshots say for how long.
+  void note_time(SteadyTime now) noexcept;
+  [[nodiscard]] const std::atomic<std::uint64_t>& coarse_ms() const noexcept { return coarse_ms_; }
+  struct Running {
+    const detail::ProcessCore* core;
+    std::uint64_t began_ms;  ///< on the coarse clock
+  };
+  /// The processes that threads run at this moment.
+  virtual void list_running(std::vector<Running>& running) const;
+  [[nodiscard]] virtual Duration busy_time(std::uint64_t /*cycles*/) const noexcept { return Duration::zero(); }
+
  private:
   friend struct detail::ProcessLife;
+
+  [[nodiscard]] std::optional<ProcessInfo> look_at(detail::ProcessCore& core, std::uint64_t now_ms) const;
+  static void mark_running(ProcessInfo& info, const Running& running, std::uint64_t now_ms);
+  [[nodiscard]] std::uint64_t ms_since_start(SteadyTime now) const noexcept;
 
   void free_process(detail::ProcessCore& core) noexcept;
 
@@ -178,8 +208,11 @@ class RuntimeBase {
   std::unique_ptr<detail::NameTable> names_;
   std::unique_ptr<detail::TimerQueue> timers_;
   std::unique_ptr<detail::EdgeTable> edges_;
+  std::unique_ptr<detail::OutsideGate> outside_;
+  const SteadyTime origin_;                              // of the coarse clock
+  alignas(64) std::atomic<std::uint64_t> coarse_ms_{0};  // on a line that is rarely written: every turn reads it
   std::atomic<bool> announces_exits_{false};
-  std::atomic<std::uint64_t> next_ref_{1};
+  alignas(64) std::atomic<std::uint64_t> next_ref_{1};
 };
 
 }  // namespace dagverk

@@ -33,7 +33,7 @@ struct SupervisorOptions {
   std::uint32_t max_restarts = 3;  ///< within max_restart_window; one more ends the supervisor. 0: the first does
   Duration max_restart_window = std::chrono::seconds(5);  ///< more than zero
   AutoShutdown auto_shutdown = AutoShutdown::never;
-  std::string name = {};  ///< for `start_supervisor`: registered; empty: none
+  std::string name = {};  ///< registered while it runs; empty: none
   /// After `kill`, how long to wait for a child whose callback does not return before it is reported as stuck.
   Duration kill_timeout = std::chrono::seconds(1);
 };
@@ -156,7 +156,8 @@ class Supervisor : public GenServer<Supervisor> {
 ///
 /// Semantics: the plain operations are awaited inside a process; those that end in `_blocking` block, outside of one. A
 ///            named spec is moved in: `co_await supervisor.start_child(std::move(spec))`. None of them has a time
-///            limit: a child's init may take its time.
+///            limit: a child's init may take its time. So a child must not ask its own supervisor from its init or
+///            terminate: each would wait for the other. From a callback, or by a `continue_with`, it may.
 /// Threads:   any.
 /// Errors:    `no_process` and `exited` when the supervisor has ended; `wrong_thread`; and those beside each operation.
 /// Lifetime:  not after the runtime.

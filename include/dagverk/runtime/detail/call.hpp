@@ -27,13 +27,16 @@ class BlockingWaiter {
   /// The reply, or null when it has not come; a later one is then discarded.
   [[nodiscard]] Node* take() noexcept;
 
-  /// Blocks until `deliver` or `limit`. Threads: the waiting one.
+  /// Blocks until `deliver`, `interrupt` or `limit`. Threads: the waiting one.
   void park(Duration limit) noexcept;
+  /// No answer will come: `park` returns at once from now on. Any thread.
+  void interrupt() noexcept;
 
  private:
   std::atomic<int> owners_{1};
   std::atomic<Node*> reply_{nullptr};
   std::atomic<int> parked_{0};
+  std::atomic<bool> interrupted_{false};
 };
 
 /// Who waits for a reply: a process (by the token of its wait) or an outside thread.
@@ -82,7 +85,8 @@ struct CallPayload {
 };
 
 /// Sends `request` and blocks the calling thread until its reply is there. `header` is the request's.
-/// Errors: `wrong_thread` inside a process, `shutting_down`, `timeout`.
+/// Errors: `wrong_thread` inside a process, `no_process` when the runtime has been destroyed, `shutting_down`,
+///         `timeout`.
 [[nodiscard]] Result<Node*> block_on_reply(Pid callee, Node* request, CallHeader& header, Duration timeout);
 
 /// Takes the node of an answered request to whoever waits for it.

@@ -57,6 +57,8 @@ class MailboxHead {
   }
 
   [[nodiscard]] std::uint64_t depth() const noexcept { return depth(word_.load(std::memory_order_relaxed)); }
+  /// True while the owner neither runs nor is about to.
+  [[nodiscard]] bool is_idle() const noexcept { return word_.load(std::memory_order_relaxed) == idle; }
 
  private:
   static constexpr std::uint64_t idle = 0;

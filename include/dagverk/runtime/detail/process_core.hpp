@@ -86,7 +86,7 @@ class alignas(64) ProcessCore {
   MailboxHead mailbox;
   std::atomic<std::uint32_t> generation{0};
   std::atomic<std::uint32_t> pending_count{0};  // written by the owner alone: taken from the mailbox, not handled yet
-  RuntimeBase* runtime;
+  RuntimeBase* runtime;                         // null once it has been destroyed
   ProcessCore* ready_next = nullptr;            // in the shared ready list; belongs to whoever made the process ready
   std::atomic<std::uint32_t> mailbox_bound{0};  // 0: none
   std::atomic<std::uint32_t> dropped_count{0};  // messages refused by the bound
@@ -123,6 +123,7 @@ class alignas(64) ProcessCore {
   bool idle_wanted : 1 = false;         // the current callback has set an idle time limit
   bool idle_armed : 1 = false;          // it runs: the mailbox is empty
   bool leave_wanted : 1 = false;        // behaviour->on_leave is to be called before the process leaves its thread
+  bool traced : 1 = false;              // extra->tracer is told of everything
 
   [[nodiscard]] bool suspended() const noexcept { return static_cast<bool>(activity.root); }
   [[nodiscard]] Pid pid() noexcept { return {this, generation.load(std::memory_order_relaxed)}; }

@@ -5,6 +5,7 @@
 #include "dagverk/runtime/init_result.hpp"
 
 #include <chrono>
+#include <cstdint>
 #include <string>
 #include <tuple>
 #include <type_traits>
@@ -18,6 +19,8 @@ struct StartOptions {
   std::uint32_t mailbox_bound =
       0;  ///< messages; more are refused and counted, calls get `mailbox_full`. 0: no bound. At most 1,000,000
   Pid parent = {};  ///< linked to, and its exit signal always ends the server (after terminate); set by start_link
+  std::string child_id = {};   ///< what the parent calls it, for snapshots; set by supervisors
+  std::uint64_t restarts = 0;  ///< how often the parent has started this child again, for snapshots
 };
 
 }  // namespace dagverk
