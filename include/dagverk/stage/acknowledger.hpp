@@ -157,12 +157,14 @@ class Acknowledger final : public detail::RelayStage<Acknowledger<T>, T, Acknowl
   }
 
   // For the stage's base and its dispatcher.
+  [[nodiscard]] bool passed_on() const noexcept { return open_.empty(); }
   void take(Batch<T> events) {
     counts_.taken += events.size();
     for (T& event : events.take_events()) {
       queue_.insert(next_token_);
       open_.emplace(next_token_++, Open{std::move(event), std::nullopt, 0});
     }
+    Base::show_kept(open_.size());
     on_dispatchable();
   }
   void on_upstream_end(detail::RelayEnd end) {
@@ -280,6 +282,8 @@ class Acknowledger final : public detail::RelayStage<Acknowledger<T>, T, Acknowl
   }
 
   void end_when_done() {
+    Base::drain_later();
+    Base::show_kept(open_.size());
     while (open_.empty() && !ends_.empty()) {
       const detail::RelayEnd end = std::move(ends_.front());
       ends_.pop_front();

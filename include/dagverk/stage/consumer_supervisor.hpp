@@ -1,6 +1,7 @@
 #pragma once
 
 #include "dagverk/stage/consumer.hpp"
+#include "dagverk/stage/detail/drain_state.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -133,6 +134,12 @@ class ConsumerSupervisor final : public GenServer<ConsumerSupervisor<In>>,
     return known;
   }
 
+  /// For drain.hpp: answers when no child runs.
+  void begin_drain(From<detail::DrainCall> from) {
+    drain_.waiting.push_back(std::move(from));
+    if (children_.empty()) drain_.answer();
+  }
+
   /// Ends the children, all at once; kills those that do not end in time.
   Async<void> terminate(const ExitReason& /*reason*/) {
     const SteadyTime deadline = this_process::runtime().clock().steady_now() + options_.shutdown;
@@ -176,6 +183,7 @@ class ConsumerSupervisor final : public GenServer<ConsumerSupervisor<In>>,
     }
     const SubscriptionId id = child->second.subscription;
     children_.erase(child);
+    if (children_.empty()) drain_.answer();
     Slots* slots = slots_of(id);
     if (slots == nullptr) return;
     --slots->running;
@@ -187,6 +195,7 @@ class ConsumerSupervisor final : public GenServer<ConsumerSupervisor<In>>,
   EventChild<In> child_;
   ConsumerSupervisorOptions options_;
   std::vector<Slots> slots_;
+  detail::DrainState drain_;
   std::map<std::uint64_t, Child> children_;  // by monitor, so in order of start
 };
 

@@ -37,7 +37,7 @@ class Producer : public GenServer<Derived>, public detail::ProducerSide<Derived,
       : Side(std::move(dispatcher), options) {}
 
  private:
-  void on_leave(detail::ProcessCore& /*core*/) final { Side::flush(); }
+  void on_leave(detail::ProcessCore& /*core*/) final { Side::leave(); }
   void on_down(detail::ProcessCore& core, const Down& down) final {
     if (!Side::producer_saw_down(down)) GenServer<Derived>::on_down(core, down);
   }

@@ -35,6 +35,7 @@ class ProducerConsumer : public GenServer<Derived>,
     draining_ = true;
     detail::push_front(detail::make_node<detail::DrainMessage>(detail::stage_node_ops<Derived, detail::DrainMessage>));
   }
+  [[nodiscard]] bool passed_on() const noexcept { return queue_.empty() && !draining_; }
   auto on_gated_events(detail::EventsMessage<In>&& message) {
     queue_.push_back(Entry{message.id, std::move(message.events), std::nullopt, false});
     return drain();
@@ -65,7 +66,7 @@ class ProducerConsumer : public GenServer<Derived>,
     bool harmless;
   };
 
-  void on_leave(detail::ProcessCore& /*core*/) final { Giving::flush(); }
+  void on_leave(detail::ProcessCore& /*core*/) final { Giving::leave(); }
   void on_down(detail::ProcessCore& core, const Down& down) final {
     if (Giving::producer_saw_down(down)) return;
     const SubscriptionId id = Taking::ended_by(down);
@@ -95,6 +96,7 @@ class ProducerConsumer : public GenServer<Derived>,
       Taking::end(entry.id, *entry.end, entry.harmless);
     }
     draining_ = false;
+    Giving::drain_later();
     return std::nullopt;
   }
 

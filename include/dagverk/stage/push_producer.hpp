@@ -32,12 +32,14 @@ struct PushOptions {
   PushQueue heard = {};    ///< for what is pushed while somebody is, and nobody has asked for it
 };
 
-/// What a PushProducer has done with all that was pushed: pushed = dispatched + discarded + queued + waiting.
+/// What a PushProducer has done with all that was pushed: pushed = dispatched + discarded (three ways) + queued +
+/// waiting.
 struct PushCounts {
   std::uint64_t pushed = 0;
   std::uint64_t dispatched = 0;
   std::uint64_t discarded_unheard = 0;  ///< dropped by the rule `unheard`
   std::uint64_t discarded_heard = 0;    ///< dropped by the rule `heard`
+  std::uint64_t discarded_halted = 0;   ///< pushed when the stage was being drained
   std::uint64_t queued = 0;             ///< now
   std::uint64_t waiting = 0;            ///< calls that wait for room now
 };
@@ -49,7 +51,7 @@ struct PushCounts {
 ///            pushed: what is queued when the last consumer leaves stays for the next one. Use it by `async_notify`,
 ///            `sync_notify` and `sync_notify_blocking`, which name the message they send.
 /// Threads:   as GenServer; pushes come from any thread or process.
-/// Errors:    a `sync_notify` gets `refused` when its event is dropped.
+/// Errors:    a `sync_notify` gets `refused` when its event is dropped, `shutting_down` once the stage is drained.
 /// Bounds:    PushQueue::size events queued and, with PushRule::wait, as many calls waiting. A call that timed out
 ///            keeps its place, and its event is dispatched all the same.
 template <class Out>
@@ -88,8 +90,9 @@ class PushProducer final : public Producer<PushProducer<Out>, Out> {
     return counts;
   }
 
-  /// For the stage's base: consumers have asked for more.
+  // For the stage's base.
   void on_dispatchable() { give(); }
+  [[nodiscard]] bool passed_on() const noexcept { return queue_.empty() && waiting_.empty(); }
 
  private:
   /// A call to be answered when the event with that number has left.
@@ -119,10 +122,12 @@ class PushProducer final : public Producer<PushProducer<Out>, Out> {
   }
   void count_discarded(std::size_t count) {
     if (count == 0) return;
-    (unheard() ? counts_.discarded_unheard : counts_.discarded_heard) += count;
-    detail::add_to(edge_->dropped, count);
+    (Base::halted() ? counts_.discarded_halted
+     : unheard()    ? counts_.discarded_unheard
+                    : counts_.discarded_heard) += count;
+    edge_->count_drop(DropReason::buffer_full, count);
     unlogged_ += count;
-    const std::uint64_t discarded = counts_.discarded_unheard + counts_.discarded_heard;
+    const std::uint64_t discarded = counts_.discarded_unheard + counts_.discarded_heard + counts_.discarded_halted;
     if (discarded < next_log_) return;  // a line whenever the total has doubled
     next_log_ = 2 * discarded;
     detail::warn_discarded(detail::type_name<PushProducer>(), std::exchange(unlogged_, 0));
@@ -159,6 +164,11 @@ class PushProducer final : public Producer<PushProducer<Out>, Out> {
       from.reply({});
       return;
     }
+    if (Base::halted()) {
+      count_discarded(1);
+      from.reply(Error(ErrorCode::shutting_down, "the stage is being drained"));
+      return;
+    }
     const PushQueue& rule = queue_rule();
     admit_waiting();
     if (rule.rule == PushRule::wait && queue_.size() >= rule.size && waiting_.size() < rule.size) {
@@ -176,7 +186,7 @@ class PushProducer final : public Producer<PushProducer<Out>, Out> {
   /// True when one more event may be queued. Otherwise the event is counted as discarded.
   bool make_room() {
     const PushQueue& rule = queue_rule();
-    if (rule.rule == PushRule::discard || rule.size == 0) {
+    if (Base::halted() || rule.rule == PushRule::discard || rule.size == 0) {
       count_discarded(1);
       return false;
     }

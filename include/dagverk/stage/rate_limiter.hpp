@@ -89,6 +89,7 @@ class RateLimiter final : public detail::RelayStage<RateLimiter<T>, T, T> {
   }
 
   // For the stage's base.
+  [[nodiscard]] bool passed_on() const noexcept { return entries_.empty(); }
   void take(Batch<T> events) {
     kept_ += events.size();
     entries_.push_back(Entry{std::move(events), std::nullopt});
@@ -100,6 +101,7 @@ class RateLimiter final : public detail::RelayStage<RateLimiter<T>, T, T> {
   }
   void on_dispatchable() {
     pass();
+    Base::show_kept(kept_);
     const std::uint64_t tokens = bucket_->available(now());
     const std::uint64_t wanted = Base::wanted();
     const std::uint64_t passable = std::min(tokens, wanted);

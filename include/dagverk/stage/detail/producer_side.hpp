@@ -3,6 +3,7 @@
 #include "dagverk/base/concat.hpp"
 #include "dagverk/runtime/async.hpp"
 #include "dagverk/runtime/this_process.hpp"
+#include "dagverk/stage/detail/drain_state.hpp"
 #include "dagverk/stage/detail/elastic_state.hpp"
 #include "dagverk/stage/detail/event_buffer.hpp"
 #include "dagverk/stage/detail/protocol.hpp"
@@ -33,6 +34,11 @@ class ProducerSide {
 
   /// Sends what was emitted before an answer is; for the runtime.
   void on_before_reply() { flush(); }
+  /// Answers when nothing that was emitted waits here any more; see drain.hpp.
+  void begin_drain(From<DrainCall> from) {
+    drain_.waiting.push_back(std::move(from));
+    drain_later();
+  }
 
  protected:
   ProducerSide(std::unique_ptr<Dispatcher<Out>> dispatcher, ProducerOptions options)
@@ -103,7 +109,20 @@ class ProducerSide {
     settle();
   }
 
-  /// The process leaves its thread: singles go.
+  /// True once this stage is being drained: what it could still make, it should not.
+  [[nodiscard]] bool halted() const noexcept { return drain_.halted; }
+
+  /// The process leaves its thread: singles go, and who drains this stage hears when that was the last.
+  void leave() {
+    flush();
+    if (!drain_.waiting.empty() && drained()) drain_.answer();
+  }
+  /// Something has left, or been done with; somebody may be waiting for the last.
+  void drain_later() noexcept {
+    if (!drain_.waiting.empty()) core_.leave_wanted = true;
+  }
+
+  /// What was emitted by itself goes.
   void flush() {
     if (!single_.empty()) {
       singles_last_ = single_.size();
@@ -176,6 +195,11 @@ class ProducerSide {
     std::vector<std::pair<SubscriptionId, ExitReason>> failed = std::exchange(failed_, {});
     for (auto& [id, reason] : failed) end(id, SubscriptionEnd{false, std::move(reason)}, true, false);
     settle();
+  }
+
+  void on_stage_message(HaltCast&& /*message*/) {
+    if (std::exchange(drain_.halted, true)) return;
+    if constexpr (requires(Derived& stage) { stage.handle_drain(); }) derived().handle_drain();
   }
 
   auto on_stage_message(DemandMessage&& message) { return derived().handle_demand(message.count); }
@@ -291,6 +315,7 @@ class ProducerSide {
     }
     if (buffer_.empty() && dispatcher_->room() != 0) dispatch(events);
     if (!events.empty()) store(std::move(events));
+    drain_later();
     // Only what a selector rejected leaves demand behind an emission; asking for it here could go on for ever.
     if (dispatcher_->demand() > debt_) settle_later();
   }
@@ -303,6 +328,17 @@ class ProducerSide {
     dispatcher_->dispatch(events);
     const std::uint64_t lost = edge_->dropped.load(std::memory_order_relaxed) - dropped;
     add_to(edge_->delivered, size - events.size() + kept - dispatcher_->queued() - lost);
+  }
+
+  /// Nothing that was taken or emitted waits in this stage.
+  [[nodiscard]] bool drained() const noexcept {
+    if (!buffer_.empty() || dispatcher_->queued() != 0) return false;
+    if constexpr (requires(const Derived& stage) { stage.passed_on(); }) {
+      if (!static_cast<const Derived&>(*this).passed_on()) return false;
+    }
+    return elastic_count_ == 0 || std::ranges::all_of(outlets_, [](const std::unique_ptr<Port>& port) {
+             return port->overflow == nullptr || port->overflow->queue->size() == 0;
+           });
   }
 
   void store(Batch<Out> events) {
@@ -332,6 +368,7 @@ class ProducerSide {
   /// Serves the buffer, then passes up what is asked beyond it.
   void settle() {
     serve_buffer();
+    drain_later();
     if (in_demand_ || !buffer_.empty()) return;
     const std::uint64_t demand = dispatcher_->demand();
     if (demand > debt_) {
@@ -354,6 +391,7 @@ class ProducerSide {
     if constexpr (requires(Derived& stage) { stage.on_out_demand(count); }) {
       derived().on_out_demand(count);
     } else if constexpr (requires(Derived& stage) { stage.handle_demand(count); }) {
+      if (drain_.halted) return;
       if constexpr (is_async<decltype(derived().handle_demand(count))>) {
         push_front(make_node<DemandMessage>(stage_node_ops<Derived, DemandMessage>, DemandMessage{count}));
       } else {
@@ -410,6 +448,7 @@ class ProducerSide {
   std::shared_ptr<EdgeCounters> edge_;  // of the buffer; shared with snapshots
   std::vector<std::pair<SubscriptionId, ExitReason>> failed_;
   std::size_t elastic_count_ = 0;
+  DrainState drain_;
   bool settle_queued_ = false;
   bool in_demand_ = false;
 };

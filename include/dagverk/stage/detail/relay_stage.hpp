@@ -1,5 +1,6 @@
 #pragma once
 
+#include "dagverk/base/concat.hpp"
 #include "dagverk/stage/consumer.hpp"
 #include "dagverk/stage/producer.hpp"
 
@@ -47,7 +48,12 @@ class RelayStage : public GenServer<Derived>, public ConsumerSide<Derived, In>, 
 
  protected:
   explicit RelayStage(std::unique_ptr<Dispatcher<Out>> dispatcher)
-      : Giving(std::move(dispatcher), {.buffer_size = ProducerOptions::unbounded}) {}
+      : Giving(std::move(dispatcher), {.buffer_size = ProducerOptions::unbounded}),
+        kept_edge_(this_process::runtime().edges().add(
+            concat(type_name<Derived>(), "#", this_process::pid().number(), " kept"))) {}
+
+  /// How many events this stage keeps, for snapshots.
+  void show_kept(std::uint64_t count) noexcept { kept_edge_->buffered.store(count, std::memory_order_relaxed); }
 
   /// Asks every producer for so much that `count` events are on their way from it.
   void ask_each(std::uint64_t count) {
@@ -84,7 +90,7 @@ class RelayStage : public GenServer<Derived>, public ConsumerSide<Derived, In>, 
     self().on_upstream_end(std::move(end));
   }
 
-  void on_leave(ProcessCore& /*core*/) final { Giving::flush(); }
+  void on_leave(ProcessCore& /*core*/) final { Giving::leave(); }
   void on_down(ProcessCore& core, const Down& down) final {
     if (Giving::producer_saw_down(down)) return;
     const SubscriptionId id = Taking::ended_by(down);
@@ -96,6 +102,7 @@ class RelayStage : public GenServer<Derived>, public ConsumerSide<Derived, In>, 
   }
 
   std::vector<Source> sources_;
+  std::shared_ptr<EdgeCounters> kept_edge_;  // shared with snapshots
 };
 
 }  // namespace dagverk::detail
