@@ -18,7 +18,11 @@ class BenchReport {
  public:
   BenchReport(std::string filter, int rounds) : filter_(std::move(filter)), rounds_(rounds) {}
 
-  [[nodiscard]] bool wants(std::string_view name) const { return name.find(filter_) != std::string_view::npos; }
+  /// A filter that ends in `$` must match the end of the name.
+  [[nodiscard]] bool wants(std::string_view name) const {
+    if (filter_.ends_with('$')) return name.ends_with(std::string_view(filter_).substr(0, filter_.size() - 1));
+    return name.find(filter_) != std::string_view::npos;
+  }
 
   /// `measure` returns one round's figure.
   void run(std::string_view name, std::string_view unit, const std::function<double()>& measure) {
