@@ -155,11 +155,6 @@ void ProcessLife::finish(RuntimeBase& runtime, ProcessCore& core, const ExitReas
   }
   for (const std::unique_ptr<ExitHook>& hook : ended_hooks) hook->after_end(pid, reason);
 
-  core.pending_has_urgent = false;
-  core.pending_last = nullptr;
-  core.pending_seen = nullptr;
-  set_pending_count(core, 0);
-  discard_list(std::exchange(core.pending_first, nullptr), reason, pid.generation());
   do {
     take_discarded(core, reason, pid.generation());
   } while (!core.mailbox.become_idle());
@@ -176,6 +171,11 @@ std::vector<std::unique_ptr<ExitHook>> ProcessLife::run_exit_hooks(ProcessCore& 
 }
 
 void ProcessLife::take_discarded(ProcessCore& core, const ExitReason& reason, std::uint32_t generation) noexcept {
+  core.pending_has_urgent = false;
+  core.pending_last = nullptr;
+  core.pending_seen = nullptr;
+  set_pending_count(core, 0);
+  discard_list(std::exchange(core.pending_first, nullptr), reason, generation);
   Node* newest = core.mailbox.grab();
   Node* first = nullptr;
   while (newest != nullptr) {  // oldest first, so that callers are told in order

@@ -45,13 +45,19 @@ ExitReason reason_of_current_exception() noexcept {
   }
 }
 
-void ProcessLife::append(ProcessCore& core, Node* first, Node* last) noexcept {
-  if (core.pending_last == nullptr) {
-    core.pending_first = first;
-  } else {
-    core.pending_last->next = first;
+void ProcessLife::note_depth(ProcessStats& stats, std::uint32_t depth) noexcept {
+  if (depth > stats.high_water.load(std::memory_order_relaxed)) {
+    stats.high_water.store(depth, std::memory_order_relaxed);
   }
-  core.pending_last = last;
+}
+
+void ProcessLife::append_new(ProcessCore& core, Node* node) noexcept {
+  node->next = nullptr;
+  append(core, node, node);
+  const std::uint32_t depth = pending_count(core) + 1;
+  set_pending_count(core, depth);
+  if (depth > 1) note_depth(stats_of(core), depth);
+  if (is_urgent(node)) core.pending_has_urgent = true;
 }
 
 bool ProcessLife::take_new(ProcessCore& core) noexcept {
@@ -80,9 +86,7 @@ bool ProcessLife::take_new(ProcessCore& core) noexcept {
   append(core, first, last);
   const std::uint32_t depth = pending_count(core) + count;
   set_pending_count(core, depth);
-  if (std::atomic<std::uint32_t>& high = stats_of(core).high_water; depth > high.load(std::memory_order_relaxed)) {
-    high.store(depth, std::memory_order_relaxed);
-  }
+  note_depth(stats_of(core), depth);
   if (core.traced) [[unlikely]] {
     for (const Node* node = first; node != nullptr; node = node->next) {
       core.extra->tracer->received(core, *node, depth - count--);
@@ -139,6 +143,7 @@ void ProcessLife::settle_turn(const RuntimeBase& runtime, ProcessCore& core, con
                               std::uint32_t handled) noexcept {
   core.handled_count.store(core.handled_count.load(std::memory_order_relaxed) + handled, std::memory_order_relaxed);
   ProcessStats& stats = stats_of(core);
+  note_depth(stats, 1);  // of messages that came one by one, to an idle process
   const std::uint64_t now_ms = runtime.coarse_ms_.load(std::memory_order_relaxed);
   if (stats.active_ms.load(std::memory_order_relaxed) != now_ms) {
     stats.active_ms.store(now_ms, std::memory_order_relaxed);
@@ -158,6 +163,8 @@ ProcessLife::Outcome ProcessLife::run(RuntimeBase& runtime, ProcessCore& core, c
                                       std::uint32_t& handled, FreedNodes& freed) {
   bool looked_before = false;
   std::uint32_t taken = 0;  // in this turn; `handled` counts what is not written down yet
+  // What has come behind a message that went straight to the pending ones: a kill among it is not to wait for that.
+  if (core.mailbox.has_new()) static_cast<void>(take_new(core));
   for (;;) {
     if (core.stop_requested && (core.exit_now || !core.suspended())) {
       if (!core.exit_now && begin_terminate(core)) continue;
@@ -176,7 +183,7 @@ ProcessLife::Outcome ProcessLife::run(RuntimeBase& runtime, ProcessCore& core, c
     if (node == nullptr) {
       if (take_new(core)) {
         if (limits.busy != nullptr) limits.busy->charge(stats_of(core));
-        if (looked_before && limits.should_yield != nullptr && limits.should_yield(limits.self)) {
+        if (looked_before && limits.should_yield != nullptr && limits.should_yield(limits.self, taken)) {
           static_cast<void>(before_leaving(core));
           settle_turn(runtime, core, limits, std::exchange(handled, 0));
           return Outcome::more;

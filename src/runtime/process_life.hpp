@@ -1,6 +1,7 @@
 #pragma once
 
 #include "process_extra.hpp"
+#include "process_table.hpp"
 
 #include "dagverk/runtime/detail/process_core.hpp"
 #include "dagverk/runtime/runtime_base.hpp"
@@ -48,6 +49,9 @@ class FreedNodes {
 struct ProcessLife {
   using Outcome = RuntimeBase::RunOutcome;
 
+  /// Puts one message behind the pending ones. Threads: the owner, or whoever has claimed the idle mailbox.
+  static void append_new(ProcessCore& core, Node* node) noexcept;
+
   // --- running: process_life.cpp -------------------------------------------------------------------------------------
   static Outcome run(RuntimeBase& runtime, ProcessCore& core, const RuntimeBase::RunLimits& limits,
                      std::uint32_t& handled, FreedNodes& freed);
@@ -61,17 +65,25 @@ struct ProcessLife {
   /// Ends the process. `failure` is the exception's reason, or null when the exit was requested.
   static void finish(RuntimeBase& runtime, ProcessCore& core, const ExitReason* failure,
                      bool may_terminate = true) noexcept;
-  /// Discards what is still in the mailbox, oldest first.
+  /// Discards what is pending and what is still in the mailbox, oldest first.
   static void take_discarded(ProcessCore& core, const ExitReason& reason, std::uint32_t generation) noexcept;
 
  private:
-  static void append(ProcessCore& core, Node* first, Node* last) noexcept;
+  static void append(ProcessCore& core, Node* first, Node* last) noexcept {
+    if (core.pending_last == nullptr) {
+      core.pending_first = first;
+    } else {
+      core.pending_last->next = first;
+    }
+    core.pending_last = last;
+  }
   static void set_pending_count(ProcessCore& core, std::uint32_t count) noexcept {
     core.pending_count.store(count, std::memory_order_relaxed);
   }
   static std::uint32_t pending_count(const ProcessCore& core) noexcept {
     return core.pending_count.load(std::memory_order_relaxed);
   }
+  static void note_depth(ProcessStats& stats, std::uint32_t depth) noexcept;
   /// Moves what has arrived behind the pending messages, oldest first. False when nothing has.
   static bool take_new(ProcessCore& core) noexcept;
   static Node* pop(ProcessCore& core) noexcept;

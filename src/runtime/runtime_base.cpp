@@ -3,6 +3,7 @@
 #include "name_table.hpp"
 #include "outside_gate.hpp"
 #include "process_extra.hpp"
+#include "process_life.hpp"
 #include "process_table.hpp"
 #include "signals.hpp"
 #include "timer_queue.hpp"
@@ -66,7 +67,18 @@ bool send(Pid pid, Node* node) noexcept {
     return false;
   }
   node->generation = pid.generation();
-  if (core->mailbox.push(node)) core->runtime->make_ready(*core);
+  // To one that is idle the message goes straight to the owner's side: its turn need not grab the mailbox for it. A
+  // kill is seen where the mailbox is grabbed.
+  if (node->ops->node_class != NodeClass::kill && core->mailbox.claim_idle()) {
+    if (core->traced) [[unlikely]] {
+      static_cast<void>(core->mailbox.push(node));  // its tracer is told when the turn takes it
+    } else {
+      ProcessLife::append_new(*core, node);
+    }
+    core->runtime->make_ready(*core);
+  } else if (core->mailbox.push(node)) {
+    core->runtime->make_ready(*core);
+  }
   return true;
 }
 

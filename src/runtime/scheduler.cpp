@@ -18,6 +18,11 @@ namespace {
 constexpr std::uint32_t messages_per_turn = 512;
 constexpr std::uint32_t run_next_streak_max = 32;  // then the queue gets a turn
 constexpr std::uint32_t timer_check_turns = 8;
+constexpr std::uint32_t surplus_look_interval = 16;
+// A mailbox that another thread fills one by one, as fast as it is emptied, costs both a cache line per message. After
+// so many looks in a row that found so few messages the reader pauses for a slice, and finds many.
+constexpr std::uint32_t trickle_messages_max = 16;
+constexpr std::uint32_t trickle_looks_min = 4;
 constexpr Duration parked_look_interval = std::chrono::milliseconds(1);
 constexpr Duration watchdog_interval = std::chrono::milliseconds(20);
 constexpr std::uint32_t watchdog_idle_factor = 5;
@@ -45,10 +50,10 @@ struct alignas(64) Scheduler::Worker {
   Scheduler* scheduler;
   unsigned number;
 
-  std::atomic<ProcessCore*> run_next{nullptr};
   RunQueue queue;
   std::uint32_t turns = 0;
   std::uint32_t run_next_streak = 0;
+  std::uint64_t timers_looked_at = 0;  // in cycles
   SlotCache slots;
   BusyMeter busy;
 
@@ -84,6 +89,10 @@ struct Scheduler::Slice {
   Scheduler* scheduler;
   Worker* worker;
   std::uint64_t begin = 0;
+  // The last look at the mailbox: when, and how many messages had been handled.
+  std::uint64_t looked = 0;
+  std::uint32_t handled = 0;
+  std::uint32_t trickle_looks = 0;  // in a row that found few messages, at once
 };
 
 Scheduler::Scheduler(Runtime& runtime, const RuntimeOptions& options)
@@ -95,7 +104,8 @@ Scheduler::Scheduler(Runtime& runtime, const RuntimeOptions& options)
       steal_age_cycles_(20 * cycles_per_microsecond()),
       spin_cycles_(50 * cycles_per_microsecond()),
       yield_cycles_(10 * cycles_per_microsecond()),
-      surplus_wake_cycles_(200 * cycles_per_microsecond()) {
+      surplus_wake_cycles_(200 * cycles_per_microsecond()),
+      timer_look_cycles_(20 * cycles_per_microsecond()) {
   const unsigned slots = workers_wanted_ + options.spare_workers_max;
   for (unsigned number = 0; number < slots; ++number) {
     auto worker = std::make_unique<Worker>(*this, number, options.exact_busy_time);
@@ -123,15 +133,9 @@ void Scheduler::make_ready(ProcessCore& core) noexcept {
   }
   auto* self = static_cast<Worker*>(current_worker);
   if (self != nullptr && self->scheduler == this) {
-    // Only the owner fills the slot, so an empty one stays empty. Release publishes the process' state to a thief.
-    if (self->run_next.load(std::memory_order_relaxed) == nullptr) {
-      self->run_next.store(&core, std::memory_order_release);
-      return;
-    }
-    ProcessCore* before = self->run_next.exchange(&core, std::memory_order_acq_rel);
-    if (before != nullptr) {
+    if (ProcessCore* before = self->queue.put_next(&core); before != nullptr) {
       push_local(*self, before);
-      wake_for_surplus();
+      wake_for_surplus(*self);
     }
     return;
   }
@@ -201,7 +205,9 @@ void Scheduler::wake_one() noexcept {
   }
 }
 
-void Scheduler::wake_for_surplus() noexcept {
+void Scheduler::wake_for_surplus(const Worker& self) noexcept {
+  // The first that waits and then every sixteenth: whoever makes many ready need not look at the clock for each.
+  if (const std::uint32_t waiting = self.queue.size(); waiting > 1 && waiting % surplus_look_interval != 0) return;
   if (parked_.load(std::memory_order_relaxed) == 0 || searching_.load(std::memory_order_relaxed) != 0) return;
   const std::uint64_t now = cycles();
   std::uint64_t last = last_surplus_wake_.load(std::memory_order_relaxed);
@@ -213,29 +219,37 @@ void Scheduler::wake_for_surplus() noexcept {
 
 ProcessCore* Scheduler::next_local(Worker& self) noexcept {
   if (self.run_next_streak < run_next_streak_max || self.queue.size() == 0) {
-    if (self.run_next.load(std::memory_order_relaxed) != nullptr) {
-      if (ProcessCore* core = self.run_next.exchange(nullptr, std::memory_order_acq_rel); core != nullptr) {
-        ++self.run_next_streak;
-        return core;
-      }
+    if (ProcessCore* core = self.queue.take_next(); core != nullptr) {
+      ++self.run_next_streak;
+      return core;
     }
   }
   self.run_next_streak = 0;
   return self.queue.pop();
 }
 
-bool Scheduler::should_yield(void* argument) {
+bool Scheduler::should_yield(void* argument, std::uint32_t handled) {
   auto& slice = *static_cast<Slice*>(argument);
   const std::uint64_t now = cycles();
   if (slice.begin == 0) {
-    slice.begin = now;
+    slice.begin = slice.looked = now;
+    slice.handled = handled;
     return false;
   }
+  const bool trickles =
+      handled - slice.handled < trickle_messages_max && now - slice.looked < slice.scheduler->slice_cycles_ / 2;
+  slice.trickle_looks = trickles ? slice.trickle_looks + 1 : 0;
+  slice.looked = now;
+  slice.handled = handled;
   if (now - slice.begin < slice.scheduler->slice_cycles_) return false;
   // Somebody else waits, or something outside may be due.
-  return slice.worker->queue.size() != 0 || slice.worker->run_next.load(std::memory_order_relaxed) != nullptr ||
-         slice.scheduler->shared_count_.load(std::memory_order_relaxed) != 0 ||
-         now - slice.begin > 50 * slice.scheduler->slice_cycles_;
+  const bool yields = !slice.worker->queue.empty() ||
+                      slice.scheduler->shared_count_.load(std::memory_order_relaxed) != 0 ||
+                      now - slice.begin > 50 * slice.scheduler->slice_cycles_;
+  if (!yields && slice.trickle_looks >= trickle_looks_min) {
+    while (cycles() - now < slice.scheduler->slice_cycles_) cpu_relax();
+  }
+  return yields;
 }
 
 void Scheduler::run_one(Worker& self, ProcessCore& core) {
@@ -257,7 +271,7 @@ void Scheduler::run_worker(Worker& self) {
   runtime_abandoned = &abandoned_;
   self.busy.begin();
   while (!stopping_.load(std::memory_order_relaxed)) {
-    if (++self.turns % timer_check_turns == 0) fire_due_timers();
+    if (++self.turns % timer_check_turns == 0) look_at_timers(self);
     ProcessCore* core = nullptr;
     // The shared list gets a look now and then even while there is work of one's own.
     if (self.turns % 16 == 0) core = take_shared(self);
@@ -269,7 +283,7 @@ void Scheduler::run_worker(Worker& self) {
     }
     if (core == nullptr) {
       fire_due_timers();
-      if (self.run_next.load(std::memory_order_relaxed) != nullptr || self.queue.size() != 0) continue;
+      if (!self.queue.empty()) continue;
       park(self);
       self.busy.begin();
       continue;
@@ -280,6 +294,14 @@ void Scheduler::run_worker(Worker& self) {
   current_slot_cache_owner = nullptr;
   current_worker = nullptr;
   thread_left(self.left);
+}
+
+void Scheduler::look_at_timers(Worker& self) noexcept {
+  // The clock costs more than a small message: a timer may wait for this long behind those.
+  const std::uint64_t now = cycles();
+  if (now - self.timers_looked_at < timer_look_cycles_) return;
+  self.timers_looked_at = now;
+  fire_due_timers();
 }
 
 void Scheduler::fire_due_timers() noexcept {
@@ -296,9 +318,8 @@ ProcessCore* Scheduler::steal(Worker& self, Worker& victim) noexcept {
   const std::uint64_t activation = victim.activation.load(std::memory_order_relaxed);
   const std::uint32_t popped = victim.queue.popped();
   const std::uint64_t now = cycles();
-  const bool has_next = victim.run_next.load(std::memory_order_relaxed) != nullptr;
   const std::uint32_t size = victim.queue.size();
-  if (size == 0 && !has_next) {
+  if (size == 0 && !victim.queue.has_next()) {
     sight.since = 0;
     return nullptr;
   }
@@ -308,21 +329,16 @@ ProcessCore* Scheduler::steal(Worker& self, Worker& victim) noexcept {
     return nullptr;
   }
   if (now - sight.since < steal_age_cycles_) return nullptr;
-  ProcessCore* core = size != 0 ? victim.queue.pop() : nullptr;
-  for (std::uint32_t more = 1; core != nullptr && more < (size + 1) / 2; ++more) {
-    ProcessCore* also = victim.queue.pop();
-    if (also == nullptr) break;
-    if (!self.queue.push(also)) {
-      also->ready_next = nullptr;
-      push_shared(also, also, 1);
-      break;
+  ProcessCore* first = nullptr;
+  victim.queue.steal(self.number + 1, sight.activation == activation, [&](ProcessCore* core) {
+    if (first == nullptr) {
+      first = core;
+    } else {
+      push_local(self, core);
     }
-  }
-  if (core == nullptr && sight.activation == activation) {
-    core = victim.run_next.exchange(nullptr, std::memory_order_acq_rel);
-  }
+  });
   sight.since = 0;
-  return core;
+  return first;
 }
 
 ProcessCore* Scheduler::search(Worker& self) {
@@ -350,12 +366,12 @@ ProcessCore* Scheduler::search(Worker& self) {
   searching_.store(0);
   // More than we can run at once: the next searcher is woken, rarely.
   if (found != nullptr && (self.queue.size() != 0 || shared_count_.load(std::memory_order_relaxed) != 0))
-    wake_for_surplus();
+    wake_for_surplus(self);
   return found;
 }
 
 bool Scheduler::work_to_take(const Worker& self) const noexcept {
-  return shared_count_.load() != 0 || self.queue.size() != 0 || self.run_next.load() != nullptr;
+  return shared_count_.load() != 0 || !self.queue.empty();
 }
 
 bool Scheduler::retire_if_surplus() noexcept {

@@ -92,9 +92,10 @@ class Scheduler {
   void park(Worker& self);
   [[nodiscard]] bool work_to_take(const Worker& self) const noexcept;
   void wake_one() noexcept;
-  void wake_for_surplus() noexcept;
+  void wake_for_surplus(const Worker& self) noexcept;
+  void look_at_timers(Worker& self) noexcept;
   void fire_due_timers() noexcept;
-  static bool should_yield(void* slice);
+  static bool should_yield(void* slice, std::uint32_t handled);
   void look_for_stuck();
   void thread_left(std::atomic<bool>& left) noexcept;
   /// Waits until no process is left. False when `deadline` has passed.
@@ -113,6 +114,7 @@ class Scheduler {
   const std::uint64_t spin_cycles_;
   const std::uint64_t yield_cycles_;
   const std::uint64_t surplus_wake_cycles_;
+  const std::uint64_t timer_look_cycles_;
 
   // Slots for all workers there may ever be; only the first `worker_slots_` are in use.
   std::vector<std::unique_ptr<Worker>> workers_;

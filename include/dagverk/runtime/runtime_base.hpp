@@ -150,8 +150,9 @@ class RuntimeBase {
   virtual ~RuntimeBase();
 
   struct RunLimits {
-    std::uint32_t messages;            ///< leave after this many
-    bool (*should_yield)(void* self);  ///< asked when the mailbox is looked at again; may be null
+    std::uint32_t messages;  ///< leave after this many
+    /// Asked when messages came while those of before were handled, with how many those were; may be null.
+    bool (*should_yield)(void* self, std::uint32_t handled);
     void* self;
     detail::BusyMeter* busy = nullptr;  ///< null: nobody counts
   };

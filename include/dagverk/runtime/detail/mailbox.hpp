@@ -33,6 +33,15 @@ class MailboxHead {
     }
   }
 
+  /// Takes over a mailbox that is idle, leaving it active: until it makes the process ready, the caller owns what only
+  /// the owner touches, and may put messages there. False when it was not idle.
+  [[nodiscard]] bool claim_idle() noexcept {
+    std::uint64_t expected = idle;
+    if (word_.load(std::memory_order_relaxed) != idle) return false;
+    // Acquire takes over the owner's state from the last become_idle(). Who makes the process ready publishes ours.
+    return word_.compare_exchange_strong(expected, active, std::memory_order_acquire, std::memory_order_relaxed);
+  }
+
   /// Takes the whole list, newest first; null when empty. The mailbox stays active.
   [[nodiscard]] Node* grab() noexcept {
     if (word_.load(std::memory_order_relaxed) == active) return nullptr;
