@@ -106,6 +106,8 @@ Async<Result<Pid>> start_child_of(const ChildSpec& spec, std::uint64_t restarts)
   StartOptions options;
   if (spec.registered) options.name = spec.id;
   options.mailbox_bound = spec.mailbox_bound;
+  options.mailbox_rule = spec.mailbox_rule;
+  options.mailbox_alarm = spec.mailbox_alarm;
   options.parent = this_process::pid();
   options.child_id = spec.id;
   options.restarts = restarts;

@@ -1,5 +1,6 @@
 // How a process ends: its state, its names, and everybody who is to hear of it.
 
+#include "bounded_inbox.hpp"
 #include "outside_gate.hpp"
 #include "process_life.hpp"
 #include "process_table.hpp"
@@ -113,7 +114,7 @@ void ProcessLife::finish(RuntimeBase& runtime, ProcessCore& core, const ExitReas
   }
   const ProcessType* const type = core.type.load(std::memory_order_relaxed);
   const NodeOps* const last_handled = core.current_ops.load(std::memory_order_relaxed);
-  core.mailbox_bound.store(0, std::memory_order_relaxed);
+  BoundedInbox* const inbox = core.inbox.exchange(nullptr, std::memory_order_relaxed);
   core.dropped_count.store(0, std::memory_order_relaxed);
   core.has_parent.store(false, std::memory_order_relaxed);
   core.type.store(nullptr, std::memory_order_relaxed);
@@ -155,9 +156,12 @@ void ProcessLife::finish(RuntimeBase& runtime, ProcessCore& core, const ExitReas
   }
   for (const std::unique_ptr<ExitHook>& hook : ended_hooks) hook->after_end(pid, reason);
 
+  take_discarded(core, reason, pid.generation());
+  if (inbox != nullptr) discard_list(inbox->close(), reason, pid.generation());
   do {
     take_discarded(core, reason, pid.generation());
   } while (!core.mailbox.become_idle());
+  if (inbox != nullptr) runtime.inboxes().give(*inbox);  // its bell has left the mailbox
 }
 
 std::vector<std::unique_ptr<ExitHook>> ProcessLife::run_exit_hooks(ProcessCore& core) {

@@ -2,6 +2,7 @@
 
 #include "process_life.hpp"
 
+#include "bounded_inbox.hpp"
 #include "busy_meter.hpp"
 #include "process_table.hpp"
 #include "signals.hpp"
@@ -61,8 +62,20 @@ void ProcessLife::append_new(ProcessCore& core, Node* node) noexcept {
 }
 
 bool ProcessLife::take_new(ProcessCore& core) noexcept {
+  if (BoundedInbox* inbox = core.inbox.load(std::memory_order_relaxed); inbox != nullptr) [[unlikely]] {
+    Node* arrived = nullptr;
+    Node* node = inbox->take(core, arrived);
+    const bool any = arrived != nullptr && take_list(core, arrived);
+    if (node == nullptr) return any;
+    static_cast<void>(take_list(core, node));
+    note_depth(stats_of(core), pending_count(core) + inbox->count());
+    return true;
+  }
   Node* newest = core.mailbox.grab();
-  if (newest == nullptr) return false;
+  return newest != nullptr && take_list(core, newest);
+}
+
+bool ProcessLife::take_list(ProcessCore& core, Node* newest) noexcept {
   Node* const last = newest;
   Node* first = nullptr;
   std::uint32_t count = 0;

@@ -86,6 +86,8 @@ struct ProcessLife {
   static void note_depth(ProcessStats& stats, std::uint32_t depth) noexcept;
   /// Moves what has arrived behind the pending messages, oldest first. False when nothing has.
   static bool take_new(ProcessCore& core) noexcept;
+  /// Moves a list, newest first and not empty, behind the pending messages. True.
+  static bool take_list(ProcessCore& core, Node* newest) noexcept;
   static Node* pop(ProcessCore& core) noexcept;
   /// Takes the oldest pending signal or reply out of the line; null when there is none.
   static Node* pop_urgent(ProcessCore& core) noexcept;

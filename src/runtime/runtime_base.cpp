@@ -1,5 +1,6 @@
 #include "dagverk/runtime/runtime_base.hpp"
 
+#include "bounded_inbox.hpp"
 #include "name_table.hpp"
 #include "outside_gate.hpp"
 #include "process_extra.hpp"
@@ -37,6 +38,8 @@ void keep_for_ever(void* object) {
   kept->push_back(object);
 }
 
+std::uint32_t inbox_count(const BoundedInbox& inbox) noexcept { return inbox.count(); }
+
 void report_failed_cleanup(std::string_view what) noexcept {
   if (current_process == nullptr) return;  // nobody to tell
   current_process->runtime->logger().error("process.cleanup_failed",
@@ -60,11 +63,10 @@ bool send(Pid pid, Node* node) noexcept {
     node->ops->discard(node, ExitReason::noproc);
     return false;
   }
-  if (const std::uint32_t bound = core->mailbox_bound.load(std::memory_order_relaxed);
-      bound != 0 && node->ops->node_class == NodeClass::message && core->mailbox_depth() >= bound) [[unlikely]] {
-    core->dropped_count.fetch_add(1, std::memory_order_relaxed);
-    node->ops->discard(node, ExitReason::custom("mailbox full"));
-    return false;
+  // A kill goes before everything, bound or not.
+  if (BoundedInbox* inbox = core->inbox.load(std::memory_order_acquire);
+      inbox != nullptr && node->ops->node_class != NodeClass::kill) [[unlikely]] {
+    return inbox->send(pid, node);
   }
   node->generation = pid.generation();
   // To one that is idle the message goes straight to the owner's side: its turn need not grab the mailbox for it. A
@@ -101,6 +103,7 @@ RuntimeBase::RuntimeBase(const Clock& clock, Logger& logger)
       timers_(std::make_unique<detail::TimerQueue>(clock.steady_now())),
       edges_(std::make_unique<detail::EdgeTable>()),
       outside_(std::make_unique<detail::OutsideGate>()),
+      inboxes_(std::make_unique<detail::InboxPool>()),
       origin_(clock.steady_now()) {}
 
 RuntimeBase::~RuntimeBase() = default;
@@ -179,6 +182,10 @@ std::optional<SteadyTime> RuntimeBase::next_timer() const { return timers_->next
 void RuntimeBase::fire_timers(SteadyTime now) {
   constexpr std::size_t batch = 256;
   std::vector<detail::TimerQueue::Due> due;
+  struct Firing {
+    bool outer = std::exchange(detail::firing_timers, true);
+    ~Firing() { detail::firing_timers = outer; }
+  } const firing;
   do {
     due.clear();
     timers_->take_due(now, batch, due);
@@ -218,6 +225,7 @@ void RuntimeBase::leak_processes() noexcept {
   detail::keep_for_ever(timers_.release());
   detail::keep_for_ever(edges_.release());
   detail::keep_for_ever(outside_.release());
+  detail::keep_for_ever(inboxes_.release());
 }
 
 }  // namespace dagverk

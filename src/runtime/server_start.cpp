@@ -2,13 +2,13 @@
 
 #include "dagverk/runtime/detail/server_start.hpp"
 
+#include "bounded_inbox.hpp"
 #include "process_extra.hpp"
 #include "signals.hpp"
 
 #include "dagverk/runtime/runtime_base.hpp"
 #include "dagverk/runtime/this_process.hpp"
 
-#include <algorithm>
 #include <utility>
 
 namespace dagverk::detail {
@@ -25,7 +25,11 @@ bool prepare_server(ProcessCore& core, const ProcessType& type, const StartOptio
     extra.names.push_back(options.name);
     extra.facts.set_name(options.name);
   }
-  core.mailbox_bound.store(std::min<std::uint32_t>(options.mailbox_bound, 1'000'000), std::memory_order_relaxed);
+  if (options.mailbox_bound != 0 || options.mailbox_alarm != 0) {
+    BoundedInbox& inbox = core.runtime->inboxes().take();
+    inbox.open(core.pid(), options, type.name);
+    core.inbox.store(&inbox, std::memory_order_release);
+  }
   if (options.parent) {
     ProcessExtra& extra = extra_of(core);
     extra.parent = options.parent;

@@ -1,5 +1,6 @@
 // How a process waits: for a reply, an external completion, or only for time to pass; and who ends the wait.
 
+#include "bounded_inbox.hpp"
 #include "outside_gate.hpp"
 #include "process_extra.hpp"
 #include "signals.hpp"
@@ -11,6 +12,7 @@
 #include "dagverk/runtime/runtime_base.hpp"
 #include "dagverk/runtime/server_ref.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <thread>
 #include <utility>
@@ -110,7 +112,7 @@ Error call_failed(const ExitReason& reason, std::string_view message_name) {
   if (reason.kind() == ExitReason::Kind::noproc) {
     return {ErrorCode::no_process, concat("call ", message_name, ": no such process")};
   }
-  if (reason.kind() == ExitReason::Kind::custom && reason.message() == "mailbox full") {
+  if (reason == mailbox_full_reason()) {
     return {ErrorCode::mailbox_full, concat("call ", message_name, ": the mailbox is at its bound")};
   }
   return {ErrorCode::exited, concat("call ", message_name, ": the process ended: ", reason.to_string())};
@@ -118,6 +120,11 @@ Error call_failed(const ExitReason& reason, std::string_view message_name) {
 
 Error cast_refused(Pid pid) {
   if (!RuntimeBase::alive(pid)) return Error(ErrorCode::no_process);
+  BoundedInbox* inbox = pid.core()->inbox.load(std::memory_order_acquire);
+  if (current_process != nullptr && inbox != nullptr && inbox->rule() == MailboxRule::wait) {
+    return {ErrorCode::mailbox_full,
+            "cast: the mailbox is at its bound, and a process does not wait for room: it would stop its thread"};
+  }
   return {ErrorCode::mailbox_full, "cast: the mailbox is at its bound"};
 }
 
@@ -141,7 +148,15 @@ Result<Node*> block_on_reply(Pid callee, Node* request, CallHeader& header, Dura
   } const owner{waiter};
   header.waiter = waiter;
   waiter->add_owner();  // the request's
-  static_cast<void>(send(callee, request));
+  if (BoundedInbox* inbox = callee.core()->inbox.load(std::memory_order_acquire); inbox != nullptr) [[unlikely]] {
+    const SteadyTime begin = runtime->clock().steady_now();
+    static_cast<void>(inbox->send(callee, request, timeout));
+    if (timeout > Duration::zero() && timeout != Duration::max()) {  // waiting for room is part of it
+      timeout = std::max(Duration(1), timeout - (runtime->clock().steady_now() - begin));
+    }
+  } else {
+    static_cast<void>(send(callee, request));
+  }
   Result<void> waited = runtime->block_on(*waiter, timeout);
   Node* answer = waiter->take();
   if (answer != nullptr) return answer;

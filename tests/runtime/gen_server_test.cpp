@@ -249,20 +249,6 @@ TEST(GenServer, CC_SRV_002_a_name_belongs_to_one_live_server_and_is_free_after_i
   EXPECT_NE(first.pid(), third.pid());
 }
 
-TEST(GenServer, a_bounded_mailbox_refuses_and_counts) {
-  DeterministicRuntime runtime;
-  ServerRef<Counter> counter = runtime.start_with<Counter>(StartOptions{.mailbox_bound = 3}).value();
-  for (int index = 0; index < 5; ++index) counter.cast(Counter::Add{1});
-  EXPECT_EQ(counter.try_cast(Counter::Add{1}).error().code(), ErrorCode::mailbox_full);
-  EXPECT_EQ(counter.call_blocking<Counter::Total>().error().code(), ErrorCode::mailbox_full);
-  const Snapshot shot = runtime.snapshot();
-  ASSERT_EQ(shot.processes.size(), 1U);
-  EXPECT_EQ(shot.processes[0].mailbox_depth, 3U);
-  EXPECT_EQ(shot.processes[0].dropped, 4U);
-  runtime.run_until_idle();
-  EXPECT_EQ(counter.call_blocking<Counter::Total>(), 3);
-}
-
 /// Ends in many ways and tells what it saw.
 class Terminal : public GenServer<Terminal> {
  public:

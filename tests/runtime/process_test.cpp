@@ -368,6 +368,120 @@ TEST(Process, a_child_that_outlives_its_parent_is_asked_to_stop_with_the_runtime
   EXPECT_EQ(runtime.exit_reason(child), ExitReason::shutdown);
 }
 
+/// Starts processes with a link or a monitor, and writes down what becomes of them.
+class Foreman : public GenServer<Foreman> {
+ public:
+  struct Hire {
+    std::string how;
+  };
+  struct StopIt {
+    using Reply = std::string;
+    Pid other;
+    ExitReason reason;
+    ExitReason first;
+  };
+  struct StartWatched {
+    using Reply = std::string;
+    bool fails = false;
+  };
+  explicit Foreman(std::vector<std::string>* log) : log_(log) {}
+  static void init() { this_process::trap_exits(); }
+  void handle_cast(const Hire& hire) {
+    // Both end before this process looks again.
+    if (hire.how == "link") {
+      worker_ = this_process::spawn_link([] { throw std::runtime_error("tired"); });
+    } else {
+      const MonitoredProcess worker = this_process::spawn_monitor([] { throw std::runtime_error("tired"); });
+      worker_ = worker.pid;
+      monitor_ = worker.monitor;
+    }
+  }
+  static Async<std::string> handle_call(StopIt stop) {
+    if (stop.first != ExitReason::normal) this_process::exit(stop.other, stop.first);
+    Result<void> stopped = co_await this_process::stop(stop.other, stop.reason, Duration(1s));
+    co_return stopped ? std::string("stopped") : std::string(to_string(stopped.error().code()));
+  }
+  Async<std::string> handle_call(StartWatched start) {
+    auto starting = this_process::start_monitor<Mother>(&child_, &child_log_, start.fails);
+    Result<MonitoredServer<Mother>> started = co_await starting;
+    if (!started) co_return "failed";
+    monitor_ = started->monitor;
+    worker_ = started->server.pid();
+    started->server.cast(Mother::End{ExitReason::custom("done")});
+    co_return "started";
+  }
+  void handle_info(const Down& down) {
+    log_->push_back("down " + down.reason.to_string());
+    EXPECT_EQ(down.ref, monitor_);
+    EXPECT_EQ(down.pid, worker_);
+    EXPECT_FALSE(this_process::demonitor(down.ref));
+  }
+  void handle_info(const Exit& exit) {
+    if (exit.from == worker_) log_->push_back("exit " + exit.reason.to_string());
+  }
+
+ private:
+  std::vector<std::string>* log_;
+  std::vector<std::string> child_log_;
+  Pid child_;
+  Pid worker_;
+  MonitorRef monitor_;
+};
+
+TEST(Process, spawn_link_and_spawn_monitor_miss_no_end_however_soon_it_comes) {
+  for (const std::string how : {"link", "monitor"}) {
+    DeterministicRuntime runtime;
+    std::vector<std::string> log;
+    ServerRef<Foreman> foreman = runtime.start<Foreman>(&log).value();
+    foreman.cast(Foreman::Hire{how});
+    runtime.run_until_idle();
+    EXPECT_EQ(log, Log{(how == "link" ? "exit" : "down") + std::string(" error std::runtime_error: tired")});
+  }
+}
+
+TEST(Process, start_monitor_watches_from_the_first_moment_and_a_failed_start_brings_no_down) {
+  DeterministicRuntime runtime;
+  std::vector<std::string> log;
+  ServerRef<Foreman> foreman = runtime.start<Foreman>(&log).value();
+  EXPECT_EQ(foreman.call_blocking<Foreman::StartWatched>(true), "failed");
+  runtime.run_until_idle();
+  EXPECT_EQ(log, Log{});
+  EXPECT_EQ(foreman.call_blocking<Foreman::StartWatched>(), "started");
+  runtime.run_until_idle();
+  EXPECT_EQ(log, Log{"down done"});
+}
+
+TEST(Process, stop_inside_a_process_awaits_the_end_and_says_when_it_was_another_one) {
+  DeterministicRuntime runtime;
+  std::vector<std::string> log;
+  ServerRef<Foreman> foreman = runtime.start<Foreman>(&log).value();
+  const auto stop = [&](Pid pid, ExitReason first = ExitReason::normal) {
+    return foreman.call_blocking<Foreman::StopIt>(pid, ExitReason::shutdown, std::move(first));
+  };
+  std::vector<std::string> other;
+  ServerRef<Puppet> puppet = runtime.start<Puppet>(&other).value();
+  EXPECT_EQ(stop(puppet.pid()), "stopped");
+  EXPECT_EQ(other, Log{"terminate shutdown"});
+  EXPECT_EQ(stop(puppet.pid()), "no_process");
+  EXPECT_EQ(stop(foreman.pid()), "calling_self");
+  EXPECT_EQ(stop(runtime.start<Puppet>(&other)->pid(), ExitReason::custom("first")), "exited");
+  const Pid sleeper = runtime.spawn([]() -> Async<void> { co_await this_process::sleep(1h); });
+  EXPECT_EQ(stop(sleeper), "timeout");
+}
+
+TEST(Process, a_monitored_start_that_is_never_awaited_leaves_nothing_behind) {
+  DeterministicRuntime runtime;
+  runtime.spawn([]() -> Async<void> {
+    {
+      auto forgotten = this_process::start_monitor<Puppet>(nullptr);
+      static_cast<void>(forgotten);
+    }
+    co_await this_process::sleep(1s);
+  });
+  runtime.run_until_idle();
+  EXPECT_EQ(runtime.process_count(), 1U);
+}
+
 /// Its terminate is a coroutine; its callbacks throw, some after a wait.
 class Careful : public GenServer<Careful> {
  public:

@@ -8,6 +8,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <atomic>
 #include <latch>
 #include <mutex>
@@ -53,6 +54,91 @@ TEST(Runtime, casts_from_many_threads_all_arrive_and_each_threads_own_before_its
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(short_counts, 0);
   EXPECT_EQ(sum.call_blocking<Sum::Total>(), 4 * per_thread);
+}
+
+/// Counts notes, and lets its test hold it up.
+class Gate : public GenServer<Gate> {
+ public:
+  struct Note {
+    int sender;
+    int number;
+  };
+  struct Hold {
+    std::latch* until;
+  };
+  struct Seen {
+    using Reply = std::uint64_t;
+  };
+  static constexpr bool blocking = true;
+  static void handle_cast(Hold hold) { hold.until->wait(); }
+  void handle_cast(Note note) {
+    ++seen_;
+    int& last = last_[static_cast<std::size_t>(note.sender)];
+    if (note.number <= last) ++disordered_;
+    last = note.number;
+  }
+  std::uint64_t handle_call(Seen /*seen*/) const { return disordered_ != 0 ? 0 : seen_; }
+
+ private:
+  std::uint64_t seen_ = 0;
+  std::uint64_t disordered_ = 0;
+  std::array<int, 8> last_{};
+};
+
+TEST(Runtime, bounded_mailboxes_keep_each_senders_order_and_account_for_every_message_under_every_rule) {
+  for (const MailboxRule rule :
+       {MailboxRule::reject, MailboxRule::drop_newest, MailboxRule::drop_oldest, MailboxRule::wait}) {
+    Runtime runtime(RuntimeOptions{.workers = 2});
+    StartOptions options;
+    options.name = "gate";
+    options.mailbox_bound = 50;
+    options.mailbox_rule = rule;
+    options.mailbox_alarm = 40;
+    ServerRef<Gate> gate = runtime.start_with<Gate>(options).value();
+    constexpr int per_thread = 5'000;
+    constexpr int senders = 4;
+    std::vector<std::thread> threads;
+    for (int sender = 0; sender < senders; ++sender) {
+      threads.emplace_back([&, sender] {
+        for (int number = 1; number <= per_thread; ++number) gate.cast(Gate::Note{sender, number});
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    Result<std::uint64_t> seen = Error(ErrorCode::mailbox_full);
+    while (!seen && seen.error().code() == ErrorCode::mailbox_full) seen = gate.call_blocking<Gate::Seen>();
+    std::uint64_t dropped = 0;
+    for (const ProcessInfo& info : runtime.snapshot().processes) dropped += info.dropped;
+    ASSERT_TRUE(seen);
+    if (rule == MailboxRule::wait) {
+      EXPECT_EQ(*seen, static_cast<std::uint64_t>(senders * per_thread));
+      EXPECT_EQ(dropped, 0U);
+    } else {
+      EXPECT_GE(*seen + dropped, static_cast<std::uint64_t>(senders * per_thread));
+      EXPECT_GT(*seen, 0U);
+    }
+  }
+}
+
+TEST(Runtime, a_thread_that_waits_for_room_goes_on_when_there_is_some_and_when_the_server_ends) {
+  Runtime runtime(RuntimeOptions{.workers = 1});
+  StartOptions options;
+  options.mailbox_bound = 1;
+  options.mailbox_rule = MailboxRule::wait;
+  options.mailbox_wait = 1h;
+  ServerRef<Gate> gate = runtime.start_with<Gate>(options).value();
+  std::latch held(1);
+  gate.cast(Gate::Hold{&held});
+  gate.cast(Gate::Note{0, 1});  // waits until the server has begun to hold
+  std::thread waiting([&] { EXPECT_TRUE(gate.try_cast(Gate::Note{0, 2})); });
+  held.count_down();
+  waiting.join();
+  std::latch held_again(1);
+  gate.cast(Gate::Hold{&held_again});
+  gate.cast(Gate::Note{0, 3});
+  std::thread told([&] { EXPECT_FALSE(gate.try_cast(Gate::Note{0, 4})); });
+  runtime.exit(gate.pid(), ExitReason::kill);
+  held_again.count_down();
+  told.join();
 }
 
 /// Blocks by nature; says on which thread it runs.

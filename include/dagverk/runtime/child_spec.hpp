@@ -52,8 +52,10 @@ struct ChildOptions {
   bool significant = false;
   /// The child holds its id as its name, so that `Name<Server>(runtime, id)` finds it after restarts.
   bool registered = false;
-  std::uint32_t mailbox_bound = 0;  ///< as StartOptions::mailbox_bound
-  RestartBackoff backoff = {};      ///< waiting before restarts; none by default, as in OTP
+  std::uint32_t mailbox_bound = 0;                 ///< as StartOptions::mailbox_bound
+  MailboxRule mailbox_rule = MailboxRule::reject;  ///< as StartOptions::mailbox_rule
+  std::uint32_t mailbox_alarm = 0;                 ///< as StartOptions::mailbox_alarm
+  RestartBackoff backoff = {};                     ///< waiting before restarts; none by default, as in OTP
   /// A limit of the child's own: beyond it the child is given up (`ChildState::failed`) and the supervisor lives on;
   /// its restarts do not count for the supervisor's limit. Nothing (as in OTP): they count there.
   std::optional<RestartLimit> limit = {};

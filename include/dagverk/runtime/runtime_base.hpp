@@ -31,6 +31,7 @@ template <class Server>
 class ServerRef;
 
 namespace detail {
+class InboxPool;
 class NameTable;
 class OutsideGate;
 class ProcessTable;
@@ -144,6 +145,7 @@ class RuntimeBase {
   [[nodiscard]] std::uint64_t next_ref() noexcept { return next_ref_.fetch_add(1, std::memory_order_relaxed); }
   [[nodiscard]] detail::EdgeTable& edges() noexcept { return *edges_; }
   [[nodiscard]] detail::OutsideGate& outside() noexcept { return *outside_; }
+  [[nodiscard]] detail::InboxPool& inboxes() noexcept { return *inboxes_; }
 
  protected:
   RuntimeBase(const Clock& clock, Logger& logger);
@@ -210,6 +212,7 @@ class RuntimeBase {
   std::unique_ptr<detail::TimerQueue> timers_;
   std::unique_ptr<detail::EdgeTable> edges_;
   std::unique_ptr<detail::OutsideGate> outside_;
+  std::unique_ptr<detail::InboxPool> inboxes_;
   const SteadyTime origin_;                              // of the coarse clock
   alignas(64) std::atomic<std::uint64_t> coarse_ms_{0};  // on a line that is rarely written: every turn reads it
   std::atomic<bool> announces_exits_{false};

@@ -21,6 +21,7 @@ class RuntimeBase;
 namespace dagverk::detail {
 
 class BlockingHost;
+class BoundedInbox;
 struct ProcessExtra;
 struct TimerEntry;
 
@@ -72,6 +73,8 @@ struct Activity {
 
 enum class WaitStatus : std::uint8_t { none, waiting, resumed, timed_out };
 
+[[nodiscard]] std::uint32_t inbox_count(const BoundedInbox& inbox) noexcept;
+
 /// One process: what senders touch on the first cache line, what the owner touches on the others.
 ///
 /// Semantics: slots live as long as their runtime and are reused; `generation` is odd while a process lives in the
@@ -88,11 +91,11 @@ class alignas(64) ProcessCore {
   std::atomic<std::uint32_t> pending_count{0};  // written by the owner alone: taken from the mailbox, not handled yet
   RuntimeBase* runtime;                         // null once it has been destroyed
   ProcessCore* ready_next = nullptr;            // in the shared ready list; belongs to whoever made the process ready
-  std::atomic<std::uint32_t> mailbox_bound{0};  // 0: none
-  std::atomic<std::uint32_t> dropped_count{0};  // messages refused by the bound
+  std::atomic<BoundedInbox*> inbox{nullptr};    // of a process with a mailbox bound or alarm
+  std::atomic<std::uint32_t> dropped_count{0};  // messages that a full mailbox has lost or refused
+  std::atomic<bool> has_parent{false};          // somebody else sees to its end at shutdown
   std::atomic<BlockingHost*> host{nullptr};     // the thread of a blocking server
   std::atomic<const ProcessType*> type{nullptr};
-  std::atomic<bool> has_parent{false};  // somebody else sees to its end at shutdown
 
   // --- the owner's ---------------------------------------------------------------------------------------------------
   alignas(64) Node* pending_first = nullptr;  // taken from the mailbox, oldest first
@@ -127,8 +130,12 @@ class alignas(64) ProcessCore {
 
   [[nodiscard]] bool suspended() const noexcept { return static_cast<bool>(activity.root); }
   [[nodiscard]] Pid pid() noexcept { return {this, generation.load(std::memory_order_relaxed)}; }
+  /// How many messages and signals wait.
   [[nodiscard]] std::uint64_t mailbox_depth() const noexcept {
-    return mailbox.depth() + pending_count.load(std::memory_order_relaxed);
+    const std::uint32_t pending = pending_count.load(std::memory_order_relaxed);
+    if (const BoundedInbox* bounded = inbox.load(std::memory_order_acquire); bounded != nullptr) [[unlikely]]
+      return inbox_count(*bounded) + pending;
+    return mailbox.depth() + pending;
   }
 };
 

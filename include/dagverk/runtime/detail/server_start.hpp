@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <tuple>
 #include <type_traits>
@@ -13,11 +14,37 @@
 
 namespace dagverk {
 
+/// What happens to a message (cast, call, info) that finds a mailbox at its bound. It is counted in the process'
+/// `dropped` in every case; a call that is not taken, or is dropped later, answers `mailbox_full`. Signals, replies,
+/// `Down`, `Exit` and ticks of intervals are never refused.
+enum class MailboxRule : std::uint8_t {
+  reject,       ///< it is refused: `try_cast` says `mailbox_full`
+  drop_newest,  ///< it is dropped, and a cast's sender is not told
+  drop_oldest,  ///< it is taken, and the oldest message that waits is dropped
+  wait,         ///< its sender waits for room, at most `mailbox_wait`; inside a process and for timers: as `reject`
+};
+
+/// A mailbox has reached its alarm depth, or has fallen to half of it since.
+struct MailboxAlarm {
+  Pid pid;
+  std::string_view name;  ///< the process' name, or its kind
+  std::uint32_t depth;    ///< messages that wait
+  bool high;              ///< reached; false: fallen again
+};
+/// Threads: called on whichever thread crosses: a sender's, or the process' own. Must not block.
+using OnMailboxAlarm = std::function<void(const MailboxAlarm&)>;
+
 /// How a server is started.
 struct StartOptions {
-  std::string name = {};  ///< registered before init runs; empty: none
-  std::uint32_t mailbox_bound =
-      0;  ///< messages; more are refused and counted, calls get `mailbox_full`. 0: no bound. At most 1,000,000
+  std::string name = {};                            ///< registered before init runs; empty: none
+  std::uint32_t mailbox_bound = 0;                  ///< messages. 0: no bound. At most 1,000,000
+  MailboxRule mailbox_rule = MailboxRule::reject;   ///< for messages that find the mailbox at its bound
+  Duration mailbox_wait = std::chrono::seconds(5);  ///< how long rule `wait` makes a sender wait; then it is refused
+  /// Depth at which `process.mailbox_high` is logged and `on_mailbox_alarm` called, once until the depth has fallen to
+  /// half of it. 0: none. At most the bound, when there is one. A mailbox with a bound or an alarm takes a lock per
+  /// message; one without pays nothing for them.
+  std::uint32_t mailbox_alarm = 0;
+  OnMailboxAlarm on_mailbox_alarm = {};
   Pid parent = {};  ///< linked to, and its exit signal always ends the server (after terminate); set by start_link
   std::string child_id = {};   ///< what the parent calls it, for snapshots; set by supervisors
   std::uint64_t restarts = 0;  ///< how often the parent has started this child again, for snapshots
@@ -26,6 +53,12 @@ struct StartOptions {
 }  // namespace dagverk
 
 namespace dagverk::detail {
+
+/// Who is told of a mailbox' alarms, and about whom.
+struct MailboxWatch {
+  std::string name;
+  OnMailboxAlarm callback;
+};
 
 inline constexpr Duration start_timeout =
     std::chrono::hours(1);  // init has no limit of its own in OTP either; this one catches a hang
