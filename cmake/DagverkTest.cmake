@@ -58,3 +58,28 @@ function(dagverk_add_test target)
   file(WRITE "${labels_file}" "if(${target}_tests)\n  set_tests_properties(\${${target}_tests} PROPERTIES LABELS \"${labels}\")\nendif()\n")
   set_property(DIRECTORY APPEND PROPERTY TEST_INCLUDE_FILES "${labels_file}")
 endfunction()
+
+# dagverk_add_compile_fail_test(<name> SOURCE a.cpp [DEFINE CASE_X] [FIRST_LINES 20] [SAYS "regex" …])
+#
+# A test that compiles a file (syntax only, with DEFINE) and requires that it fails and that each regex is found within
+# the first lines of what the compiler says. Without SAYS the file must compile: the control of the others.
+function(dagverk_add_compile_fail_test name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "SOURCE;DEFINE;FIRST_LINES" "SAYS")
+  if(arg_UNPARSED_ARGUMENTS OR NOT arg_SOURCE)
+    message(FATAL_ERROR "dagverk_add_compile_fail_test(${name}): needs SOURCE, and no ${arg_UNPARSED_ARGUMENTS}")
+  endif()
+  if(DAGVERK_SANITIZE)
+    return()  # the compiler says the same in every preset
+  endif()
+  if(NOT arg_FIRST_LINES)
+    set(arg_FIRST_LINES 20)
+  endif()
+  list(JOIN arg_SAYS "|||" says)
+  add_test(NAME ${name} COMMAND ${CMAKE_COMMAND}
+    -D "compiler=${CMAKE_CXX_COMPILER}" -D "standard=${CMAKE_CXX23_STANDARD_COMPILE_OPTION}"
+    -D "include=${PROJECT_SOURCE_DIR}/include" -D "source=${CMAKE_CURRENT_SOURCE_DIR}/${arg_SOURCE}"
+    -D "define=${arg_DEFINE}" -D "first_lines=${arg_FIRST_LINES}" -D "says=${says}"
+    -P "${PROJECT_SOURCE_DIR}/cmake/compile_fail.cmake")
+  cmake_path(GET CMAKE_CURRENT_SOURCE_DIR FILENAME folder)
+  set_tests_properties(${name} PROPERTIES TIMEOUT 120 LABELS "${folder};compile_fail")
+endfunction()

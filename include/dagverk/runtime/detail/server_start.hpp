@@ -80,6 +80,12 @@ void finish_start(ProcessCore& core) noexcept;
 /// Why the process was asked to end. Only while `stop_requested`.
 [[nodiscard]] const ExitReason& requested_stop(const ProcessCore& core) noexcept;
 
+/// True when an `init` that returns `R` says how the start goes on.
+template <class R>
+inline constexpr bool starts_with = std::is_void_v<R> || std::is_convertible_v<R, InitResult>;
+template <class R>
+inline constexpr bool starts_with<Async<R>> = std::is_void_v<R> || std::is_convertible_v<R, InitResult>;
+
 template <class Server, class... Args>
 struct StartNode {
   using Message = StartMessage<Server, Args...>;
@@ -130,7 +136,10 @@ struct StartNode {
     auto& server = static_cast<Server&>(*core.behaviour);
     if constexpr (requires { server.init(); }) {
       using R = decltype(server.init());
-      if constexpr (is_async<R>) {
+      static_assert(starts_with<R>, "init returns void, an InitResult, or an Async of either");
+      if constexpr (!starts_with<R>) {
+        return false;
+      } else if constexpr (is_async<R>) {
         auto handle = server.init().release();
         using Value = std::remove_cvref_t<decltype(handle.promise().take())>;
         start_activity(
