@@ -141,6 +141,45 @@ TEST(Runtime, a_thread_that_waits_for_room_goes_on_when_there_is_some_and_when_t
   told.join();
 }
 
+/// Lets a thread of its own answer; ticks, and then falls idle.
+class Clerk : public GenServer<Clerk> {
+ public:
+  struct Ask {
+    using Reply = int;
+    int number;
+  };
+  struct Tick {};
+  Clerk(std::latch* ticked, std::latch* idled) : ticked_(ticked), idled_(idled) {}
+  void init() { ticks_ = send_every(1ms, Tick{}); }
+  void handle_call(Ask ask, From<Ask> from) {
+    threads_.emplace_back([number = ask.number, from = std::move(from)]() mutable { from.reply(number * 2); });
+  }
+  void handle_info(Tick /*tick*/) {
+    ticked_->count_down();
+    if (++seen_ < 5) return;
+    static_cast<void>(this_process::cancel_timer(ticks_));
+    idle_timeout(1ms);
+  }
+  void handle_timeout() { idled_->count_down(); }
+
+ private:
+  std::latch* ticked_;
+  std::latch* idled_;
+  IntervalRef ticks_;
+  int seen_ = 0;
+  std::vector<std::jthread> threads_;
+};
+
+TEST(Runtime, a_server_ticks_falls_idle_and_lets_other_threads_answer) {
+  std::latch ticked(5);
+  std::latch idled(1);
+  Runtime runtime(RuntimeOptions{.workers = 2});
+  ServerRef<Clerk> clerk = runtime.start<Clerk>(&ticked, &idled).value();
+  ticked.wait();
+  idled.wait();
+  for (int number = 0; number < 100; ++number) EXPECT_EQ(clerk.call_blocking<Clerk::Ask>(number), number * 2);
+}
+
 /// Blocks by nature; says on which thread it runs.
 class OwnThread : public GenServer<OwnThread> {
  public:
