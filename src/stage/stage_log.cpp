@@ -49,6 +49,12 @@ void warn_unroutable(std::uint64_t count, std::string_view reason) {
       "stage.events_unroutable", {{"pid", this_process::pid().number()}, {"count", count}, {"reason", reason}});
 }
 
+void warn_spill_failed(std::string_view what, std::string_view error, std::uint64_t lost) {
+  this_process::runtime().logger().warning(
+      "stage.spill_failed",
+      {{"pid", this_process::pid().number()}, {"operation", what}, {"reason", error}, {"lost", lost}});
+}
+
 void warn_no_producer(std::string_view consumer_name, std::string_view wanted) {
   this_process::runtime().logger().warning("stage.producer_missing", {{"stage", consumer_name}, {"reason", wanted}});
 }

@@ -2,11 +2,15 @@
 
 #include "../stages.hpp"
 
+#include "dagverk/stage/spill.hpp"
+
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <csignal>
 #include <map>
 #include <ranges>
+#include <sys/resource.h>
 
 namespace dagverk {
 namespace {
@@ -234,6 +238,89 @@ TEST(Overflow, what_waits_for_a_consumer_that_leaves_is_counted) {
   EXPECT_EQ(pair.slow.events(), (Ints{3}));
   pair.push(ints(6, 7));
   EXPECT_EQ(pair.fast.events(), ints(1, 7));
+}
+
+TEST(Overflow, spill_loses_nothing_while_the_file_has_room) {
+  Pair pair(spill<int>({.events_in_memory = 3}));
+  pair.push(ints(1, 100));
+  EXPECT_EQ(pair.fast.events(), ints(1, 100));
+  pair.ask(2);
+  pair.push(ints(101, 120));
+  pair.ask(1000);
+  EXPECT_EQ(pair.slow.events(), ints(1, 120));
+  pair.push(ints(121, 125));
+  EXPECT_EQ(pair.slow.events(), ints(1, 125));
+  EXPECT_EQ(pair.edge().dropped, 0U);
+}
+
+TEST(Overflow, a_full_spill_file_gives_up_the_oldest_or_the_newest_and_uses_its_room_again) {
+  for (const BufferKeep keep : {BufferKeep::newest, BufferKeep::oldest}) {
+    Pair pair(spill<int>({.bytes_max = 43, .keep = keep, .events_in_memory = 1}));  // 5 events of 8 bytes, and a rest
+    int next = 1;
+    for (int round = 0; round < 7; ++round) {
+      const std::size_t before = pair.slow.events().size();
+      pair.push(ints(next, next + 9));
+      pair.ask(6);
+      const Ints all = pair.slow.events();
+      const Ints got(all.begin() + static_cast<std::ptrdiff_t>(before), all.end());
+      EXPECT_EQ(got, keep == BufferKeep::oldest ? ints(next, next + 5)
+                                                : (Ints{next, next + 5, next + 6, next + 7, next + 8, next + 9}));
+      next += 10;
+    }
+    EXPECT_EQ(drops(pair.edge(), DropReason::overflow), 28U);
+  }
+}
+
+TEST(Overflow, spilled_events_of_any_length_come_back) {
+  SpillOptions options{.bytes_max = 1000, .events_in_memory = 1};
+  const EventCodec<int> wide{
+      [](const int& event, std::string& bytes) { bytes = std::string(static_cast<std::size_t>(event), 'x'); },
+      [](std::string_view bytes) -> Result<int> {
+        if (bytes.size() == 13) return Error(ErrorCode::malformed, "unlucky");
+        return static_cast<int>(bytes.size());
+      }};
+  Pair pair(spill<int>(options, wide));
+  for (int round = 0; round < 20; ++round) {
+    pair.push(ints(10, 20));
+    pair.ask(10);
+  }
+  EXPECT_EQ(drops(pair.edge(), DropReason::spill_failed), 20U);
+  Ints expected;
+  for (int round = 0; round < 20; ++round) {
+    for (const int event : ints(10, 20)) {
+      if (event != 13) expected.push_back(event);
+    }
+  }
+  EXPECT_EQ(pair.slow.events(), expected);
+  EXPECT_EQ(pair.world.log.count("stage.spill_failed"), 20U);
+  pair.push({2000, 2000});  // the first waits in memory, the second never fits
+  EXPECT_EQ(drops(pair.edge(), DropReason::overflow), 1U);
+}
+
+TEST(Overflow, a_spill_file_that_cannot_be_made_refuses_the_subscription) {
+  Pair pair(spill<int>({.directory = "/nowhere/at/all"}));
+  EXPECT_EQ(pair.slow.notes.back(), "end cancel spill: making a file in /nowhere/at/all: No such file or directory");
+  pair.push({1});
+  EXPECT_EQ(pair.fast.events(), (Ints{1}));
+}
+
+TEST(Overflow, a_spill_file_that_cannot_be_written_costs_its_own_consumer_some_events) {
+  Pair pair(spill<int>({.events_in_memory = 1}));
+  const auto handler = std::signal(SIGXFSZ, SIG_IGN);
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+  rlimit small = before;
+  small.rlim_cur = 16;
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
+  pair.push(ints(1, 10));
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0);
+  static_cast<void>(std::signal(SIGXFSZ, handler));
+  EXPECT_EQ(pair.fast.events(), ints(1, 10));
+  pair.push({11});
+  pair.ask(100);
+  EXPECT_EQ(pair.slow.events(), (Ints{1, 2, 3, 11}));
+  EXPECT_EQ(drops(pair.edge(), DropReason::spill_failed), 7U);
+  EXPECT_EQ(pair.world.log.count("stage.spill_failed"), 1U);
 }
 
 /// A rule of one's own: keeps the greatest event.

@@ -23,6 +23,8 @@ namespace dagverk::detail {
 void warn_discarded(std::string_view producer_name, std::uint64_t count);
 /// A hash could not say where `count` events of one dispatch go; `reason` is that of the first.
 void warn_unroutable(std::uint64_t count, std::string_view reason);
+/// A spill file could not be written or read; `lost` events with it, at this time.
+void warn_spill_failed(std::string_view what, std::string_view error, std::uint64_t lost);
 void warn_no_producer(std::string_view consumer_name, std::string_view wanted);
 void warn_refused(std::string_view producer_name, std::string_view reason);
 

@@ -1,0 +1,123 @@
+#include "dagverk/stage/detail/spill_file.hpp"
+
+#include "dagverk/base/assert.hpp"
+#include "dagverk/base/concat.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <fcntl.h>
+#include <system_error>
+#include <unistd.h>
+
+namespace dagverk::detail {
+
+namespace {
+
+Error failed(std::string_view what) {
+  return Error(ErrorCode::io, concat(what, ": ", std::generic_category().message(errno)));
+}
+
+std::string temporary_directory() {
+  const char* named = std::getenv("TMPDIR");  // NOLINT(concurrency-mt-unsafe): nobody here changes the environment
+  return named != nullptr && *named != '\0' ? named : "/tmp";
+}
+
+}  // namespace
+
+Result<SpillFile> SpillFile::make(const std::string& directory, std::uint64_t bytes_max) {
+  const std::string place = directory.empty() ? temporary_directory() : directory;
+  int descriptor = ::open(place.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC | O_EXCL, 0600);
+  if (descriptor < 0 && (errno == EOPNOTSUPP || errno == EISDIR)) {  // a file system without nameless files
+    std::string name = place + "/dagverk-spill-XXXXXX";
+    descriptor = ::mkostemp(name.data(), O_CLOEXEC);
+    if (descriptor >= 0) ::unlink(name.c_str());
+  }
+  if (descriptor < 0) return failed(concat("spill: making a file in ", place));
+  return SpillFile(descriptor, bytes_max);
+}
+
+SpillFile::~SpillFile() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+Result<void> SpillFile::append(std::string_view entry) {
+  DAGVERK_ASSERT(fits(entry.size()));
+  const auto size = static_cast<std::uint32_t>(entry.size());
+  record_.resize(header);
+  std::memcpy(record_.data(), &size, header);
+  record_.append(entry);
+  if (Result<void> written = write_at(tail_, record_.data(), record_.size()); !written) return written;
+  tail_ += header + size;
+  ++count_;
+  return {};
+}
+
+Result<void> SpillFile::take(std::string& entry) {
+  const Result<std::uint32_t> size = oldest_size();
+  if (!size) return size.error();
+  entry.resize(*size);
+  if (Result<void> read = read_at(head_ + header, entry.data(), *size); !read) return read;
+  advance(header + *size);
+  return {};
+}
+
+Result<void> SpillFile::drop_oldest() {
+  const Result<std::uint32_t> size = oldest_size();
+  if (!size) return size.error();
+  advance(header + *size);
+  return {};
+}
+
+std::uint64_t SpillFile::clear() noexcept {
+  head_ = 0;
+  tail_ = 0;
+  return std::exchange(count_, 0);
+}
+
+void SpillFile::advance(std::uint64_t bytes) noexcept {
+  head_ += bytes;
+  if (--count_ == 0) clear();  // from the start again: a short line needs no more than its own length
+}
+
+Result<std::uint32_t> SpillFile::oldest_size() const {
+  DAGVERK_ASSERT(count_ != 0);
+  char prefix[header];
+  if (Result<void> read = read_at(head_, prefix, header); !read) return read.error();
+  std::uint32_t size = 0;
+  std::memcpy(&size, prefix, header);
+  if (header + size > tail_ - head_) return Error(ErrorCode::io, "spill: the file was changed by somebody else");
+  return size;
+}
+
+Result<void> SpillFile::write_at(std::uint64_t position, const char* bytes, std::size_t size) {
+  while (size != 0) {
+    const std::uint64_t place = position % bytes_max_;
+    const auto part = static_cast<std::size_t>(std::min<std::uint64_t>(size, bytes_max_ - place));
+    const ssize_t done = ::pwrite(descriptor_, bytes, part, static_cast<off_t>(place));
+    if (done < 0 && errno == EINTR) continue;
+    if (done < 0) return failed("spill: writing");
+    position += static_cast<std::uint64_t>(done);
+    bytes += done;
+    size -= static_cast<std::size_t>(done);
+  }
+  return {};
+}
+
+Result<void> SpillFile::read_at(std::uint64_t position, char* bytes, std::size_t size) const {
+  while (size != 0) {
+    const std::uint64_t place = position % bytes_max_;
+    const auto part = static_cast<std::size_t>(std::min<std::uint64_t>(size, bytes_max_ - place));
+    const ssize_t done = ::pread(descriptor_, bytes, part, static_cast<off_t>(place));
+    if (done < 0 && errno == EINTR) continue;
+    if (done < 0) return failed("spill: reading");
+    if (done == 0) return Error(ErrorCode::io, "spill: reading: the file ends too early");
+    position += static_cast<std::uint64_t>(done);
+    bytes += done;
+    size -= static_cast<std::size_t>(done);
+  }
+  return {};
+}
+
+}  // namespace dagverk::detail
