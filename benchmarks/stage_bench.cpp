@@ -3,13 +3,18 @@
 // checked.
 
 #include "bench_report.hpp"
+#include "resident_memory.hpp"
 
 #include "dagverk/runtime/runtime.hpp"
 #include "dagverk/stage/consumer.hpp"
+#include "dagverk/stage/dispatchers/partition.hpp"
 #include "dagverk/stage/producer.hpp"
+#include "dagverk/stage/producer_consumer.hpp"
 
 #include <algorithm>
 #include <array>
+#include <atomic>
+#include <chrono>
 #include <cstdlib>
 #include <memory>
 #include <string>
@@ -20,6 +25,12 @@ namespace dagverk::bench {
 namespace {
 
 using namespace std::chrono_literals;
+
+void require(bool condition) {
+  if (condition) return;
+  std::fprintf(stderr, "dagverk_bench: a total is wrong\n");
+  std::abort();
+}
 
 struct Wide {
   std::array<std::uint64_t, 32> words;
@@ -46,8 +57,8 @@ struct Go {
 template <class Event>
 class BatchSource : public Producer<BatchSource<Event>, Event> {
  public:
-  explicit BatchSource(bool broadcast)
-      : Producer<BatchSource, Event>(broadcast ? broadcast_dispatcher<Event>() : demand_dispatcher<Event>()) {}
+  enum class Kind : std::uint8_t { broadcast, demand, partition };
+  explicit BatchSource(Kind kind) : Producer<BatchSource, Event>(dispatcher_of(kind)) {}
 
   void handle_demand(std::uint64_t count) {
     wanted_ += count;
@@ -59,6 +70,12 @@ class BatchSource : public Producer<BatchSource<Event>, Event> {
   }
 
  private:
+  static std::unique_ptr<Dispatcher<Event>> dispatcher_of(Kind kind) {
+    if constexpr (std::is_integral_v<Event>) {
+      if (kind == Kind::partition) return partition_dispatcher<Event>(4);
+    }
+    return kind == Kind::broadcast ? broadcast_dispatcher<Event>() : demand_dispatcher<Event>();
+  }
   void give() {
     const std::uint64_t count = std::min(wanted_, left_);
     wanted_ -= count;
@@ -82,7 +99,11 @@ class EachSource : public Producer<EachSource, std::uint64_t> {
   };
   EachSource()
       : Producer(broadcast_dispatcher<std::uint64_t>(), ProducerOptions{.buffer_size = ProducerOptions::unbounded}) {}
+  struct Consumers {
+    using Reply = std::size_t;
+  };
   void handle_cast(Note note) { emit(note.value); }
+  std::size_t handle_call(Consumers) { return consumer_count(); }
 };
 
 class Caster : public GenServer<Caster> {
@@ -146,16 +167,10 @@ class Adder : public Consumer<Adder<Event>, Event> {
   From<Finish> from_;
 };
 
-void require(bool condition) {
-  if (condition) return;
-  std::fprintf(stderr, "dagverk_bench: a total is wrong\n");
-  std::abort();
-}
-
 template <class Event>
 double broadcast_batches(unsigned consumers, std::uint64_t events) {
   Runtime runtime(RuntimeOptions{.workers = 2});
-  auto source = runtime.start<BatchSource<Event>>(true).value();
+  auto source = runtime.start<BatchSource<Event>>(BatchSource<Event>::Kind::broadcast).value();
   std::vector<ServerRef<Adder<Event>>> adders;
   adders.reserve(consumers);
   for (unsigned index = 0; index < consumers; ++index) {
@@ -198,11 +213,13 @@ class ShareAdder : public Consumer<ShareAdder, std::uint64_t> {
   struct Wait {
     using Reply = void;
   };
-  ShareAdder(ProducerRef<std::uint64_t> producer, std::shared_ptr<Tally> tally, std::int64_t max_demand)
-      : producer_(producer), tally_(std::move(tally)), max_demand_(max_demand) {}
+  ShareAdder(ProducerRef<std::uint64_t> producer, std::shared_ptr<Tally> tally, std::int64_t max_demand,
+             unsigned partition)
+      : producer_(producer), tally_(std::move(tally)), max_demand_(max_demand), partition_(partition) {}
   void init() {
     SubscribeOptions<std::uint64_t> options;
     options.max_demand = max_demand_;
+    options.partition = partition_;
     subscribe_to(producer_, std::move(options)).value();
   }
   void handle_events(const Batch<std::uint64_t>& events) {
@@ -218,17 +235,20 @@ class ShareAdder : public Consumer<ShareAdder, std::uint64_t> {
   ProducerRef<std::uint64_t> producer_;
   std::shared_ptr<Tally> tally_;  // shared by all consumers of the round and the measuring thread; ends with the round
   std::int64_t max_demand_;
+  unsigned partition_;
 };
 
-double shared_by_demand(unsigned consumers, std::int64_t max_demand, std::uint64_t events) {
+using Numbers = BatchSource<std::uint64_t>;
+
+double shared_out(Numbers::Kind kind, unsigned consumers, std::int64_t max_demand, std::uint64_t events) {
   Runtime runtime(RuntimeOptions{.workers = 2});
-  auto source = runtime.start<BatchSource<std::uint64_t>>(false).value();
+  auto source = runtime.start<Numbers>(kind).value();
   auto tally = std::make_shared<ShareAdder::Tally>();
   tally->left = events;
   std::vector<ServerRef<ShareAdder>> adders;
   adders.reserve(consumers);
   for (unsigned index = 0; index < consumers; ++index) {
-    adders.push_back(runtime.start<ShareAdder>(source, tally, max_demand).value());
+    adders.push_back(runtime.start<ShareAdder>(source, tally, max_demand, index).value());
   }
   const double elapsed = seconds([&] {
     source.cast(Go{events});
@@ -236,6 +256,129 @@ double shared_by_demand(unsigned consumers, std::int64_t max_demand, std::uint64
   });
   require(tally->sum.load() == events * (events - 1) / 2);
   return static_cast<double>(events) / elapsed;
+}
+
+/// Adds one to every event, in its place when nobody else holds it.
+class AddOne : public ProducerConsumer<AddOne, std::uint64_t, std::uint64_t> {
+ public:
+  explicit AddOne(ServerRef<Numbers> source) : source_(source) {}
+  void init() { subscribe_to(ProducerRef<std::uint64_t>(source_)).value(); }
+  void handle_events(Batch<std::uint64_t> events) {
+    const std::span<std::uint64_t> own = events.mutable_events();
+    require(own.size() == events.size());
+    for (std::uint64_t& event : own) ++event;
+    emit(std::move(events));
+  }
+
+ private:
+  ServerRef<Numbers> source_;
+};
+
+double pipeline_of_three(std::uint64_t events) {
+  Runtime runtime(RuntimeOptions{.workers = 2});
+  auto source = runtime.start<Numbers>(Numbers::Kind::demand).value();
+  auto middle = runtime.start<AddOne>(source).value();
+  auto last = runtime.start<Adder<std::uint64_t>>(middle, std::int64_t{1000}).value();
+  const double elapsed = seconds([&] {
+    source.cast(Go{events});
+    require(last.call_blocking_within<Finish>(120s, events) == events * (events + 1) / 2);
+  });
+  return static_cast<double>(events) / elapsed;
+}
+
+// One event at a time through three idle stages: the time from its cast to its handling in the last.
+
+class Ticker : public Producer<Ticker, std::int64_t> {
+ public:
+  struct Tick {};
+  void handle_cast(Tick /*tick*/) { emit(system_clock().steady_now().time_since_epoch().count()); }
+};
+class Passer : public ProducerConsumer<Passer, std::int64_t, std::int64_t> {
+ public:
+  explicit Passer(ServerRef<Ticker> ticker) : ticker_(ticker) {}
+  void init() { subscribe_to(ProducerRef<std::int64_t>(ticker_)).value(); }
+  void handle_events(Batch<std::int64_t> events) { emit(std::move(events)); }
+
+ private:
+  ServerRef<Ticker> ticker_;
+};
+class Stopwatch : public Consumer<Stopwatch, std::int64_t> {
+ public:
+  struct Median {
+    using Reply = double;
+    std::size_t ticks;
+  };
+  Stopwatch(ServerRef<Ticker> ticker, ServerRef<Passer> passer) : ticker_(ticker), passer_(passer) {}
+  void init() { subscribe_to(ProducerRef<std::int64_t>(passer_)).value(); }
+  void handle_call(Median median, From<Median> from) {
+    wanted_ = median.ticks;
+    taken_.reserve(wanted_);
+    from_ = std::move(from);
+    ticker_.cast(Ticker::Tick{});
+  }
+  void handle_events(const Batch<std::int64_t>& events) {
+    taken_.push_back(system_clock().steady_now().time_since_epoch().count() - events.front());
+    if (taken_.size() < wanted_) {
+      ticker_.cast(Ticker::Tick{});
+      return;
+    }
+    std::sort(taken_.begin(), taken_.end());
+    from_.reply(static_cast<double>(taken_[taken_.size() / 2]));
+  }
+
+ private:
+  ServerRef<Ticker> ticker_;
+  ServerRef<Passer> passer_;
+  std::vector<std::int64_t> taken_;
+  std::size_t wanted_ = 0;
+  From<Median> from_;
+};
+
+double latency_of_three() {
+  Runtime runtime(RuntimeOptions{.workers = 2});
+  auto ticker = runtime.start<Ticker>().value();
+  auto passer = runtime.start<Passer>(ticker).value();
+  auto watch = runtime.start<Stopwatch>(ticker, passer).value();
+  return watch.call_blocking_within<Stopwatch::Median>(60s, std::size_t{100'000}).value();
+}
+
+/// Subscribes once to each of many producers.
+class Listener : public Consumer<Listener, std::uint64_t> {
+ public:
+  struct Subscribe {
+    using Reply = void;
+    const std::vector<ServerRef<EachSource>>* sources;
+  };
+  Result<void> handle_call(Subscribe subscribe) {
+    SubscribeOptions<std::uint64_t> options;
+    options.cancel = CancelMode::temporary;
+    for (const ServerRef<EachSource> source : *subscribe.sources) {
+      const Result<SubscriptionId> done = subscribe_to(ProducerRef<std::uint64_t>(source), options);
+      if (!done) return done.error();
+    }
+    return {};
+  }
+  void handle_events(const Batch<std::uint64_t>& /*events*/) {}
+};
+
+double idle_subscription_bytes() {
+  constexpr std::size_t side = 200;
+  Runtime runtime(RuntimeOptions{.workers = 2});
+  std::vector<ServerRef<EachSource>> sources;
+  std::vector<ServerRef<Listener>> listeners;
+  for (std::size_t index = 0; index < side; ++index) {
+    sources.push_back(runtime.start<EachSource>().value());
+    listeners.push_back(runtime.start<Listener>().value());
+  }
+  const std::size_t before = resident_bytes();
+  for (const ServerRef<Listener> listener : listeners) {
+    require(listener.call_blocking_within<Listener::Subscribe>(60s, &sources).has_value());
+  }
+  for (const ServerRef<EachSource> source : sources) {  // answered behind the last subscription
+    while (source.call_blocking<EachSource::Consumers>().value() < side) {
+    }
+  }
+  return static_cast<double>(resident_bytes() - before) / static_cast<double>(side * side);
 }
 
 }  // namespace
@@ -253,8 +396,15 @@ void stage_benchmarks(BenchReport& report) {
     report.run(concat("stage.broadcast_each.8B.N", consumers), "events/s",
                [=] { return broadcast_each(consumers, 8'000'000); });
   }
-  report.run("stage.demand.N4", "events/s", [] { return shared_by_demand(4, 1000, 100'000'000); });
-  report.run("stage.one_at_a_time", "events/s", [] { return shared_by_demand(1, 1, 1'000'000); });
+  using Kind = Numbers::Kind;
+  report.run("stage.demand.N4", "events/s", [] { return shared_out(Kind::demand, 4, 1000, 100'000'000); });
+  report.run("stage.partition.N4", "events/s", [] { return shared_out(Kind::partition, 4, 1000, 50'000'000); });
+  report.run("stage.pipeline3", "events/s", [] { return pipeline_of_three(100'000'000); });
+  report.run("stage.one_at_a_time", "events/s", [] { return shared_out(Kind::demand, 1, 1, 1'000'000); });
+  report.run("stage.latency3.p50", "ns", latency_of_three);
+  if (report.wants("stage.idle_subscription")) {
+    BenchReport::print("stage.idle_subscription", idle_subscription_bytes(), "B");
+  }
 }
 
 }  // namespace dagverk::bench

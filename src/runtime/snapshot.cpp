@@ -50,7 +50,10 @@ void EdgeCounters::count_drop(DropReason reason, std::uint64_t count) {
 std::shared_ptr<EdgeCounters> EdgeTable::add(std::string name) {
   auto edge = std::make_shared<EdgeCounters>(std::move(name));
   MutexLock lock(mutex_);
-  std::erase_if(edges_, [](const std::weak_ptr<EdgeCounters>& known) { return known.expired(); });
+  if (edges_.size() >= sweep_at_) {  // now and then: what adding one costs must not grow with those that are there
+    std::erase_if(edges_, [](const std::weak_ptr<EdgeCounters>& known) { return known.expired(); });
+    sweep_at_ = std::max<std::size_t>(16, edges_.size() * 2);
+  }
   edges_.push_back(edge);
   return edge;
 }

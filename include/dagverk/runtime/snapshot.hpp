@@ -132,6 +132,7 @@ class EdgeTable {
  private:
   mutable Mutex mutex_;
   mutable std::vector<std::weak_ptr<EdgeCounters>> edges_ DAGVERK_GUARDED_BY(mutex_);
+  std::size_t sweep_at_ DAGVERK_GUARDED_BY(mutex_) = 16;
 };
 
 }  // namespace detail
