@@ -258,6 +258,16 @@ class BatchBuilder {
     }
   }
 
+  /// For code that fills in bulk: `count` places behind the events. Whoever constructs the first n of them says so by
+  /// `constructed(n)` before anything else is done with the builder.
+  [[nodiscard]] T* places(std::size_t count) {
+    reserve(size() + count);
+    return storage_->events() + storage_->size;
+  }
+  void constructed(std::size_t count) noexcept {
+    if (count != 0) storage_->size += static_cast<std::uint32_t>(count);
+  }
+
   /// The events so far, as one batch.
   [[nodiscard]] Batch<T> build() {
     if (empty()) return {};

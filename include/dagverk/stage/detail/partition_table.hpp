@@ -62,15 +62,13 @@ struct Partition {
   std::deque<Mark> marks;
   bool removed = false;
 
-  // Of the dispatch that goes on: how many of its events come here, and the events themselves when they are made here.
-  std::size_t placed = 0;
-  std::size_t queueing = 0;  // of these, in excess of the demand
-  BatchBuilder<Event> made;
+  BatchBuilder<Event> made;  // of the dispatch that goes on: the events that come here
 };
 
 /// The partitions of a dispatcher: who serves them, what waits, and which events of a batch go where.
 ///
-/// Semantics: a dispatch is a series of `place`, `place_made` and `skip`, one for each event, and then `hand_out`.
+/// Semantics: a dispatch opens the lanes, constructs each event at the end of its lane (after `widen`, when the lane has
+///            no place left), and closes the lanes, which sends what is in them.
 /// Threads:   the producer's process.
 template <class Event>
 class PartitionTable {
@@ -200,62 +198,83 @@ class PartitionTable {
   }
 
   // --- a dispatch ---------------------------------------------------------------------------------------------------
-  void begin(std::size_t size) {
-    if (places_.size() < size) places_.resize(size);
+  /// Where the next events of one partition are constructed.
+  struct Lane {
+    Event* next;
+    Event* end;
+    Event* begin;         // of those that its builder has not counted yet
+    std::uint64_t limit;  // how many events the partition may take in this dispatch
+  };
+
+  /// Begins the dispatch of a batch of `size`. The lanes, one for each partition.
+  [[nodiscard]] Lane* open_lanes(std::size_t size) {
+    lane_step_ = size / live_.size() + size / (4 * live_.size()) + 8;
+    lanes_.clear();
+    for (const std::unique_ptr<Place>& place : live_) {
+      const bool limited = waits_ && place->elastic == 0;
+      const std::size_t queue_room = queue_size_ - std::min(queue_size_, place->queue.size());
+      lanes_.push_back({nullptr, nullptr, nullptr,
+                        limited ? place->demand + queue_room : std::numeric_limits<std::uint64_t>::max()});
+    }
+    return lanes_.data();
   }
-  /// Event `event` of the batch goes to partition `index`. False: it has to wait, and so do those behind it.
-  [[nodiscard]] bool place(std::size_t event, std::size_t index) {
-    Place& place = *live_[index];
-    if (place.demand != 0) [[likely]] {
-      --place.demand;
-      --open_demand_;
-    } else if (!may_queue(place)) {
+  /// How many of `left` events may be routed before this has to be asked again; 0: none.
+  [[nodiscard]] std::size_t run_length(std::size_t left) const noexcept {
+    if (blocked_) return 0;
+    if (elastic_ != 0) return left;
+    std::uint64_t open = open_demand_;
+    for (std::size_t index = 0; index < lanes_.size(); ++index) {
+      open -= std::min<std::uint64_t>(live_[index]->demand, placed_in(index));
+    }
+    return static_cast<std::size_t>(std::min<std::uint64_t>(open, left));
+  }
+  /// Makes places at the end of a lane that has none left. False: the partition is full, and its event has to wait.
+  [[nodiscard]] bool widen(std::size_t index) {
+    Lane& lane = lanes_[index];
+    const std::uint64_t placed = count_made(index);
+    if (placed >= lane.limit) {
       blocked_ = true;
       return false;
     }
-    places_[event] = static_cast<std::uint32_t>(index);
-    ++place.placed;
+    const auto more = static_cast<std::size_t>(
+        std::min(lane.limit - placed, std::max<std::uint64_t>(lane_step_, placed)));
+    lane.begin = live_[index]->made.places(more);
+    lane.next = lane.begin;
+    lane.end = lane.begin + more;
     return true;
   }
-  /// Event `event` of the batch goes nowhere.
-  void skip(std::size_t event) {
-    places_[event] = skipped;
-    ++skipped_count_;
+  /// For an event that cannot wait any more: one place beyond the limit, and then all have to wait.
+  void widen_beyond_limit(std::size_t index) {
+    ++lanes_[index].limit;
+    const bool widened = widen(index);
+    DAGVERK_ASSERT(widened);
+    blocked_ = true;
   }
-  /// An event in place of one that is skipped. It cannot wait: the queue takes one more, and then all have to wait.
-  void place_made(std::size_t index, Event event) {
-    Place& place = *live_[index];
-    if (place.demand != 0) {
-      --place.demand;
-      --open_demand_;
-    } else if (!may_queue(place)) {
-      blocked_ = true;
+  /// Ends the dispatch: sends what is in the lanes.
+  void close_lanes() {
+    for (std::size_t index = 0; index < lanes_.size(); ++index) {
+      Place& place = *live_[index];
+      const std::uint64_t asked_for = std::min<std::uint64_t>(place.demand, count_made(index));
+      place.demand -= asked_for;
+      open_demand_ -= asked_for;
     }
-    place.made.emplace(std::move(event));
-  }
-
-  /// Sends the batch's events to where they were placed.
-  void hand_out(Batch<Event> batch) {
-    const std::size_t placed = batch.size() - std::exchange(skipped_count_, 0);
-    for (const std::unique_ptr<Place>& place : live_) {
-      place->queueing = 0;
-      if (!place->made.empty()) deliver(*place, place->made.build());
-      if (place->placed == 0) continue;
-      if (place->placed == batch.size()) {  // all of it
-        place->placed = 0;
-        deliver(*place, std::move(batch));
-        return;
-      }
-    }
-    if (placed == 0) return;
-    scatter(batch);
     for (const std::unique_ptr<Place>& place : live_) {
       if (!place->made.empty()) deliver(*place, place->made.build());
     }
   }
 
  private:
-  static constexpr std::uint32_t skipped = std::numeric_limits<std::uint32_t>::max();
+  [[nodiscard]] std::uint64_t placed_in(std::size_t index) const noexcept {
+    const Lane& lane = lanes_[index];
+    return live_[index]->made.size() + static_cast<std::uint64_t>(lane.next - lane.begin);
+  }
+  /// Has the builder count what was constructed in its lane; how much that is by now.
+  std::uint64_t count_made(std::size_t index) noexcept {
+    Lane& lane = lanes_[index];
+    live_[index]->made.constructed(static_cast<std::size_t>(lane.next - lane.begin));
+    lane.begin = lane.next;
+    return live_[index]->made.size();
+  }
 
   [[nodiscard]] Result<void> check(const std::vector<PartitionName>& names) const {
     if (names.empty()) return Error(ErrorCode::invalid_argument, "partitions: must be 1 or more, got 0");
@@ -299,42 +318,6 @@ class PartitionTable {
   void for_each(Visit visit) {
     for (const std::unique_ptr<Place>& place : live_) visit(*place);
     for (const std::unique_ptr<Place>& place : removed_) visit(*place);
-  }
-
-  [[nodiscard]] bool may_queue(Place& place) noexcept {
-    return !waits_ || place.elastic != 0 || place.queue.size() + place.queueing++ < queue_size_;
-  }
-
-  void scatter(Batch<Event>& batch) {
-    if (!batch.unique()) {
-      if constexpr (!std::is_copy_constructible_v<Event>) {
-        scatter_slices(batch);
-        return;
-      }
-    }
-    for (const std::unique_ptr<Place>& place : live_) {
-      if (place->placed != 0) place->made.reserve(std::exchange(place->placed, 0));
-    }
-    const std::size_t size = batch.size();
-    if (batch.unique()) {
-      const std::span<Event> events = batch.mutable_events();
-      for (std::size_t index = 0; index < size; ++index) {
-        if (places_[index] != skipped) live_[places_[index]]->made.emplace(std::move(events[index]));
-      }
-    } else if constexpr (std::is_copy_constructible_v<Event>) {
-      for (std::size_t index = 0; index < size; ++index) {
-        if (places_[index] != skipped) live_[places_[index]]->made.emplace(batch[index]);
-      }
-    }
-  }
-  /// Move-only events that somebody else holds, too: they can be shown, one by one, and not moved.
-  void scatter_slices(const Batch<Event>& batch) {
-    for (std::size_t index = 0; index < batch.size(); ++index) {
-      if (places_[index] == skipped) continue;
-      Place& place = *live_[places_[index]];
-      place.placed = 0;
-      deliver(place, batch.slice(index, 1));
-    }
   }
 
   /// To the members in turn, as much as each has asked for; then to an elastic one; then into the queue.
@@ -440,8 +423,8 @@ class PartitionTable {
   std::uint64_t queued_ = 0;           // events in all queues
   std::size_t elastic_ = 0;            // members that take events without having asked
   bool blocked_ = false;               // the next event is for a full partition, and waits
-  std::vector<std::uint32_t> places_;  // of the dispatch that goes on: where each event goes
-  std::size_t skipped_count_ = 0;
+  std::vector<Lane> lanes_;  // of the dispatch that goes on
+  std::size_t lane_step_ = 0;
 };
 
 }  // namespace dagverk::detail

@@ -15,6 +15,7 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -98,18 +99,18 @@ class HashingPartitions final : public PartitionDispatcher<Event> {
       : PartitionDispatcher<Event>(names, options), hash_(std::move(hash)) {}
 
   void dispatch(Batch<Event>& events) override {
-    Round round{events.size(), 0, 0, {}};
-    this->table_.begin(round.size);
-    while (round.next < round.size && this->table_.room() != 0) {
-      try {
-        route(events, round);
-      } catch (...) {  // the hash: this event goes nowhere, those before it have their places
-        round.lost(reason_of_thrown().to_string());
-        this->table_.skip(round.next++);
+    PartitionTable<Event>& table = this->table_;
+    Round round{.lanes = table.open_lanes(events.size()), .count = table.count()};
+    while (const std::size_t run = table.run_length(events.size() - round.next)) {
+      round.stop = round.next + run;
+      if (events.unique()) {
+        route<true>(events, round);
+      } else {
+        route<false>(events, round);
       }
     }
-    Batch<Event> taken = events.split_front(round.next);
-    this->table_.hand_out(std::move(taken));
+    static_cast<void>(events.split_front(round.next));
+    table.close_lanes();
     if (round.unroutable != 0) {
       this->drop(DropReason::unroutable, round.unroutable);
       warn_unroutable(round.unroutable, round.why);
@@ -117,51 +118,78 @@ class HashingPartitions final : public PartitionDispatcher<Event> {
   }
 
  private:
+  using Lane = typename PartitionTable<Event>::Lane;
+  using Routes = Routing<Event, Hash>;
+
   struct Round {
-    std::size_t size;
-    std::size_t next;
-    std::uint64_t unroutable;
-    std::string why;
-    void lost(std::string reason) {
-      if (unroutable++ == 0) why = std::move(reason);
+    Lane* lanes;
+    std::size_t count;
+    std::size_t next = 0;
+    std::size_t stop = 0;
+    std::uint64_t unroutable = 0;
+    std::string why = {};
+    void lost(std::string_view reason) {
+      if (unroutable++ == 0) why = reason;
     }
   };
 
-  /// Gives events their places, from the next one on, until one has to wait or the hash throws.
+  /// Routes events up to the round's stop, until one has to wait or the hash throws: then that one goes nowhere.
+  template <bool Unique>
   void route(Batch<Event>& events, Round& round) {
-    PartitionTable<Event>& table = this->table_;
-    if constexpr (Routing<Event, Hash>::rewrites) {
-      const bool unique = events.unique();
-      for (; round.next < round.size && table.room() != 0; ++round.next) {
-        if (!place_rewritten(events, round, unique)) return;
-      }
-    } else {
-      for (; round.next < round.size && table.room() != 0; ++round.next) {
-        const std::size_t index =
-            Routing<Event, Hash>::index_of(table, hash_, std::as_const(events)[round.next], table.count());
-        if (index >= table.count()) {
-          if (index != no_partition) round.lost("the hash named a partition that is not there");
-          table.skip(round.next);
-        } else if (!table.place(round.next, index)) {
-          return;
+    std::size_t index = round.next;
+    try {
+      if constexpr (Routes::rewrites) {
+        for (; index < round.stop && !this->table_.blocked(); ++index) rewrite<Unique>(events, index, round);
+      } else if constexpr (Unique || std::is_copy_constructible_v<Event>) {
+        using Source = std::conditional_t<Unique, Event*, const Event*>;
+        Source source = nullptr;
+        if constexpr (Unique) {
+          source = events.mutable_events().data();
+        } else {
+          source = events.data();
         }
+        for (; index < round.stop; ++index) {
+          if (!give(std::as_const(source[index]), source[index], round)) break;
+        }
+      } else {
+        round.lost("an event that cannot be copied is held by its producer, too");
+        ++index;
       }
+    } catch (...) {
+      round.lost(reason_of_thrown().to_string());
+      ++index;
     }
+    round.next = index;
   }
 
-  /// False when the event has to wait.
-  bool place_rewritten(Batch<Event>& events, Round& round, bool unique) {
-    PartitionTable<Event>& table = this->table_;
-    auto routed = Routing<Event, Hash>::rewrite(hash_, events, round.next, unique, table.count());
-    table.skip(round.next);  // the original
-    if (!routed) return true;
-    const std::size_t index = table.index_of(routed->partition);
-    if (index >= table.count()) {
-      round.lost("the hash named a partition that is not there");
+  /// Moves or copies one event into its lane. False: it has to wait.
+  template <class Source>
+  bool give(const Event& event, Source& source, Round& round) {
+    const std::size_t place = Routes::index_of(this->table_, hash_, event, round.count);
+    if (place >= round.count) [[unlikely]] {
+      if (place != no_partition) round.lost("the hash named a partition that is not there");
       return true;
     }
-    table.place_made(index, std::move(routed->event));
+    Lane& lane = round.lanes[place];
+    if (lane.next == lane.end && !this->table_.widen(place)) return false;
+    std::construct_at(lane.next, std::move(source));  // copies from a const source
+    ++lane.next;
     return true;
+  }
+
+  template <bool Unique>
+  void rewrite(Batch<Event>& events, std::size_t index, Round& round) {
+    auto routed = Routes::rewrite(hash_, events, index, Unique, round.count);
+    if (!routed) return;
+    const std::size_t place = this->table_.index_of(routed->partition);
+    if (place >= round.count) {
+      round.lost("the hash named a partition that is not there");
+      return;
+    }
+    Lane& lane = round.lanes[place];
+    if (lane.next == lane.end && !this->table_.widen(place)) this->table_.widen_beyond_limit(place);
+    std::construct_at(lane.next, std::move(routed->event));
+    ++lane.next;
   }
 
   Hash hash_;
