@@ -35,6 +35,8 @@ std::string_view to_string(DropReason reason) noexcept {
 
 namespace detail {
 
+static_assert(sizeof(std::string) >= 32 && sizeof(EdgeCounters) >= 80, "what two stages write is 64 bytes apart");
+
 void EdgeCounters::count_drop(DropReason reason, std::uint64_t count) {
   if (count == 0) return;
   Drops* table = drops.load(std::memory_order_relaxed);

@@ -111,15 +111,16 @@ struct EdgeCounters {
   /// Counts `count` events as dropped. One process alone calls this for one edge.
   void count_drop(DropReason reason, std::uint64_t count);
 
-  const std::string name;
+  // `asked` and `delivered` are written by the receiving stage at every step, `sent` by the sending one: they stand far
+  // enough apart (64 bytes) to be on different cache lines wherever this object begins.
   std::atomic<std::uint64_t> asked{0};
   std::atomic<std::uint64_t> delivered{0};
+  const std::string name;
   std::atomic<std::uint64_t> dropped{0};
   std::atomic<std::uint64_t> buffered{0};
   std::atomic<Drops*> drops{nullptr};  ///< made by the first drop: most edges never drop anything
-  /// Events handed over to the other stage. What was neither delivered nor dropped of them counts as buffered. On a
-  /// cache line of its own: the sending stage writes it, the receiving one the others.
-  alignas(64) std::atomic<std::uint64_t> sent{0};
+  /// Events handed over to the other stage. What was neither delivered nor dropped of them counts as buffered.
+  std::atomic<std::uint64_t> sent{0};
 };
 
 /// The edges of one runtime. An edge is listed for as long as somebody holds its counters.

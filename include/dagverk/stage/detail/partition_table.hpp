@@ -67,8 +67,8 @@ struct Partition {
 
 /// The partitions of a dispatcher: who serves them, what waits, and which events of a batch go where.
 ///
-/// Semantics: a dispatch opens the lanes, constructs each event at the end of its lane (after `widen`, when the lane has
-///            no place left), and closes the lanes, which sends what is in them.
+/// Semantics: a dispatch opens the lanes, constructs each event at the end of its lane (after `widen`, when the lane
+///            has no place left), and closes the lanes, which sends what is in them.
 /// Threads:   the producer's process.
 template <class Event>
 class PartitionTable {
@@ -236,8 +236,8 @@ class PartitionTable {
       blocked_ = true;
       return false;
     }
-    const auto more = static_cast<std::size_t>(
-        std::min(lane.limit - placed, std::max<std::uint64_t>(lane_step_, placed)));
+    const auto more =
+        static_cast<std::size_t>(std::min(lane.limit - placed, std::max<std::uint64_t>(lane_step_, placed)));
     lane.begin = live_[index]->made.places(more);
     lane.next = lane.begin;
     lane.end = lane.begin + more;
@@ -419,11 +419,11 @@ class PartitionTable {
   bool counted_ = true;                          // the names are 0, 1, …
   std::unordered_map<std::uint64_t, std::size_t> numbers_;
   std::unordered_map<std::string, std::size_t, TextHash, std::equal_to<>> texts_;
-  std::uint64_t open_demand_ = 0;      // of all live partitions
-  std::uint64_t queued_ = 0;           // events in all queues
-  std::size_t elastic_ = 0;            // members that take events without having asked
-  bool blocked_ = false;               // the next event is for a full partition, and waits
-  std::vector<Lane> lanes_;  // of the dispatch that goes on
+  std::uint64_t open_demand_ = 0;  // of all live partitions
+  std::uint64_t queued_ = 0;       // events in all queues
+  std::size_t elastic_ = 0;        // members that take events without having asked
+  bool blocked_ = false;           // the next event is for a full partition, and waits
+  std::vector<Lane> lanes_;        // of the dispatch that goes on
   std::size_t lane_step_ = 0;
 };
 
