@@ -25,23 +25,22 @@ class BusyMeter {
     last_ = cycles();
   }
 
-  /// A process leaves the thread.
-  void charge(ProcessStats& stats) noexcept {
-    if (!due()) return;
+  /// True when there is time to be charged; `now_ms` is what the coarse clock says.
+  [[nodiscard]] bool due(std::uint64_t now_ms) const noexcept { return now_ms != seen_ms_ || exact_; }
+  /// `core` leaves the thread, or is between two messages.
+  void charge(ProcessCore& core) noexcept {
     const std::uint64_t before = last_;
     begin();
-    // Written by whoever runs the process alone.
-    stats.busy_cycles.store(stats.busy_cycles.load(std::memory_order_relaxed) + (last_ - before),
-                            std::memory_order_relaxed);
+    std::atomic<std::uint64_t>& busy = busy_cycles_of(core);
+    busy.store(busy.load(std::memory_order_relaxed) + (last_ - before), std::memory_order_relaxed);
+    core.charged = true;
   }
   /// A process has ended: its time is nobody's.
   void skip() noexcept {
-    if (due()) begin();
+    if (due(coarse_ms_.load(std::memory_order_relaxed))) begin();
   }
 
  private:
-  [[nodiscard]] bool due() const noexcept { return exact_ || coarse_ms_.load(std::memory_order_relaxed) != seen_ms_; }
-
   const std::atomic<std::uint64_t>& coarse_ms_;
   const bool exact_;
   std::uint64_t seen_ms_ = 0;

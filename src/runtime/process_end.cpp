@@ -108,7 +108,7 @@ void ProcessLife::finish(RuntimeBase& runtime, ProcessCore& core, const ExitReas
   const std::vector<std::unique_ptr<ExitHook>> ended_hooks = run_exit_hooks(core);
   cancel_own_timers(core);  // terminate may have started some
   extra = core.extra;       // terminate and the hooks may have added things
-  core.extra = nullptr;
+  if (extra != nullptr) core.extra = nullptr;
   if (extra != nullptr) {
     for (const std::string& name : extra->names) runtime.release_name(name, pid);
   }
@@ -124,6 +124,12 @@ void ProcessLife::finish(RuntimeBase& runtime, ProcessCore& core, const ExitReas
   core.stop_requested = false;
   core.exit_now = false;
   core.traced = false;
+  if (core.handled_count.load(std::memory_order_relaxed) != 0) {  // it has had more than one turn
+    core.handled_count.store(0, std::memory_order_relaxed);
+  }
+  if (core.high_water.load(std::memory_order_relaxed) != 0) core.high_water.store(0, std::memory_order_relaxed);
+  if (core.charged) busy_cycles_of(core).store(0, std::memory_order_relaxed);
+  core.charged = false;
   // From here on the process is gone: what comes late is for nobody.
   core.generation.store(pid.generation() + 1, std::memory_order_release);
 
@@ -152,7 +158,7 @@ void ProcessLife::finish(RuntimeBase& runtime, ProcessCore& core, const ExitReas
       static_cast<void>(send(watched, make_demonitor(MonitorRef{ref})));
     answer_stop_calls(*extra, reason);
     if (extra->tracer) extra->tracer->exited(runtime, pid, reason);
-    runtime.processes_->extra_readers().retire(stats_of(core), extra);
+    runtime.processes_->extra_readers().retire(extra);
   }
   for (const std::unique_ptr<ExitHook>& hook : ended_hooks) hook->after_end(pid, reason);
 

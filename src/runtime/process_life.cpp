@@ -10,6 +10,8 @@
 
 #include "dagverk/base/assert.hpp"
 
+#include <algorithm>
+#include <cstdint>
 #include <cstdlib>
 #include <cxxabi.h>
 #include <exception>
@@ -46,9 +48,11 @@ ExitReason reason_of_current_exception() noexcept {
   }
 }
 
-void ProcessLife::note_depth(ProcessStats& stats, std::uint32_t depth) noexcept {
-  if (depth > stats.high_water.load(std::memory_order_relaxed)) {
-    stats.high_water.store(depth, std::memory_order_relaxed);
+void ProcessLife::note_depth(ProcessCore& core, std::uint32_t depth) noexcept {
+  const std::uint16_t before = core.high_water.load(std::memory_order_relaxed);
+  if (depth > 1 && depth > before && before != UINT16_MAX) [[unlikely]] {
+    core.high_water.store(static_cast<std::uint16_t>(std::min<std::uint32_t>(depth, UINT16_MAX)),
+                          std::memory_order_relaxed);
   }
 }
 
@@ -57,7 +61,7 @@ void ProcessLife::append_new(ProcessCore& core, Node* node) noexcept {
   append(core, node, node);
   const std::uint32_t depth = pending_count(core) + 1;
   set_pending_count(core, depth);
-  if (depth > 1) note_depth(stats_of(core), depth);
+  note_depth(core, depth);
   if (is_urgent(node)) core.pending_has_urgent = true;
 }
 
@@ -68,7 +72,7 @@ bool ProcessLife::take_new(ProcessCore& core) noexcept {
     const bool any = arrived != nullptr && take_list(core, arrived);
     if (node == nullptr) return any;
     static_cast<void>(take_list(core, node));
-    note_depth(stats_of(core), pending_count(core) + inbox->count());
+    note_depth(core, pending_count(core) + inbox->count());
     return true;
   }
   Node* newest = core.mailbox.grab();
@@ -99,7 +103,7 @@ bool ProcessLife::take_list(ProcessCore& core, Node* newest) noexcept {
   append(core, first, last);
   const std::uint32_t depth = pending_count(core) + count;
   set_pending_count(core, depth);
-  note_depth(stats_of(core), depth);
+  note_depth(core, depth);
   if (core.traced) [[unlikely]] {
     for (const Node* node = first; node != nullptr; node = node->next) {
       core.extra->tracer->received(core, *node, depth - count--);
@@ -152,16 +156,22 @@ void ProcessLife::handle(ProcessCore& core, Node* node, FreedNodes& freed) {
   core.current_node = nullptr;
 }
 
+void ProcessLife::charge(const RuntimeBase& runtime, ProcessCore& core, const RuntimeBase::RunLimits& limits) noexcept {
+  const std::uint64_t now_ms = runtime.coarse_ms_.load(std::memory_order_relaxed);
+  if (limits.busy != nullptr && limits.busy->due(now_ms)) [[unlikely]]
+    limits.busy->charge(core);
+}
+
 void ProcessLife::settle_turn(const RuntimeBase& runtime, ProcessCore& core, const RuntimeBase::RunLimits& limits,
                               std::uint32_t handled) noexcept {
   core.handled_count.store(core.handled_count.load(std::memory_order_relaxed) + handled, std::memory_order_relaxed);
-  ProcessStats& stats = stats_of(core);
-  note_depth(stats, 1);  // of messages that came one by one, to an idle process
   const std::uint64_t now_ms = runtime.coarse_ms_.load(std::memory_order_relaxed);
-  if (stats.active_ms.load(std::memory_order_relaxed) != now_ms) {
-    stats.active_ms.store(now_ms, std::memory_order_relaxed);
+  if (const auto now_cs = static_cast<std::uint32_t>(now_ms / 10);
+      core.active_cs.load(std::memory_order_relaxed) != now_cs) [[unlikely]] {
+    core.active_cs.store(now_cs, std::memory_order_relaxed);
   }
-  if (limits.busy != nullptr) limits.busy->charge(stats);
+  if (limits.busy != nullptr && limits.busy->due(now_ms)) [[unlikely]]
+    limits.busy->charge(core);
 }
 
 bool ProcessLife::before_leaving(ProcessCore& core) {
@@ -195,7 +205,7 @@ ProcessLife::Outcome ProcessLife::run(RuntimeBase& runtime, ProcessCore& core, c
     }
     if (node == nullptr) {
       if (take_new(core)) {
-        if (limits.busy != nullptr) limits.busy->charge(stats_of(core));
+        if (taken != 0) charge(runtime, core, limits);
         if (looked_before && limits.should_yield != nullptr && limits.should_yield(limits.self, taken)) {
           static_cast<void>(before_leaving(core));
           settle_turn(runtime, core, limits, std::exchange(handled, 0));

@@ -55,6 +55,7 @@ struct ProcessLife {
   // --- running: process_life.cpp -------------------------------------------------------------------------------------
   static Outcome run(RuntimeBase& runtime, ProcessCore& core, const RuntimeBase::RunLimits& limits,
                      std::uint32_t& handled, FreedNodes& freed);
+  static void charge(const RuntimeBase& runtime, ProcessCore& core, const RuntimeBase::RunLimits& limits) noexcept;
   /// Writes down what a turn has cost, while the process is still ours.
   static void settle_turn(const RuntimeBase& runtime, ProcessCore& core, const RuntimeBase::RunLimits& limits,
                           std::uint32_t handled) noexcept;
@@ -83,7 +84,7 @@ struct ProcessLife {
   static std::uint32_t pending_count(const ProcessCore& core) noexcept {
     return core.pending_count.load(std::memory_order_relaxed);
   }
-  static void note_depth(ProcessStats& stats, std::uint32_t depth) noexcept;
+  static void note_depth(ProcessCore& core, std::uint32_t depth) noexcept;
   /// Moves what has arrived behind the pending messages, oldest first. False when nothing has.
   static bool take_new(ProcessCore& core) noexcept;
   /// Moves a list, newest first and not empty, behind the pending messages. True.

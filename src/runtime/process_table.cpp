@@ -13,53 +13,44 @@ namespace dagverk::detail {
 
 namespace {
 
-static_assert(std::is_trivially_destructible_v<ProcessCore> && std::is_trivially_destructible_v<ProcessStats>,
+static_assert(std::is_trivially_destructible_v<ProcessCore>,
               "whoever holds a Pid from an earlier runtime still looks at the slot's generation");
-
-constexpr std::size_t page_size = 4096;
-constexpr std::size_t slots = ProcessTable::slots_per_slab;
-constexpr std::size_t slab_bytes = slots * (sizeof(ProcessCore) + sizeof(ProcessStats));
-static_assert(slab_bytes % page_size == 0);
-
-/// The statistics of a slab, in an order that keeps those of neighbours, who run at the same time, on different cache
-/// lines.
-ProcessStats* stats_in(ProcessCore* slab, std::size_t index) noexcept {
-  constexpr std::size_t lines = slots / 2;
-  return reinterpret_cast<ProcessStats*>(slab + slots) + (index % lines) * 2 + index / lines;
-}
 
 /// Slabs that no runtime uses. Never destroyed: a Pid may be used until the program's last moment.
 class SlabReserve {
  public:
-  struct Slab {
-    ProcessCore* memory;
+  struct Spare {
+    Slab* slab;
     std::uint32_t generation;  // even, and not less than any in it
   };
 
-  [[nodiscard]] Slab take() {
-    {
-      MutexLock lock(mutex_);
-      if (!slabs_.empty()) {
-        const Slab slab = slabs_.back();
-        slabs_.pop_back();
-        return slab;
+  [[nodiscard]] Spare take() {
+    MutexLock lock(mutex_);
+    if (slabs_.empty()) {
+      // Many at once: what the allocator writes before and behind an aligned block costs two pages.
+      auto* memory = static_cast<char*>(::operator new(Slab::bytes * batch, std::align_val_t{Slab::bytes}));
+      for (std::size_t index = batch; index > 0; --index) {
+        slabs_.push_back({reinterpret_cast<Slab*>(memory + (index - 1) * Slab::bytes), 0});
       }
     }
-    return {static_cast<ProcessCore*>(::operator new(slab_bytes, std::align_val_t{page_size})), 0};
+    const Spare spare = slabs_.back();
+    slabs_.pop_back();
+    return spare;
   }
 
-  void give(Slab slab) {
+  void give(Spare spare) {
     MutexLock lock(mutex_);
     // The address space stays, and what is read there later is zero: nobody's generation.
-    if (slabs_.size() >= kept_warm) ::madvise(slab.memory, slab_bytes, MADV_DONTNEED);
-    slabs_.push_back(slab);
+    if (slabs_.size() >= kept_warm) ::madvise(spare.slab, Slab::bytes, MADV_DONTNEED);
+    slabs_.push_back(spare);
   }
 
  private:
-  static constexpr std::size_t kept_warm = 16;
+  static constexpr std::size_t batch = 16;
+  static constexpr std::size_t kept_warm = batch;
 
   Mutex mutex_;
-  std::vector<Slab> slabs_ DAGVERK_GUARDED_BY(mutex_);
+  std::vector<Spare> slabs_ DAGVERK_GUARDED_BY(mutex_);
 };
 
 SlabReserve& reserve() {
@@ -69,17 +60,11 @@ SlabReserve& reserve() {
 
 }  // namespace
 
-ProcessStats& stats_of(ProcessCore& core) noexcept {
-  const std::size_t index = core.index % slots;
-  return *stats_in(&core - index, index);
-}
-
 ProcessExtra::ProcessExtra() = default;
 ProcessExtra::~ProcessExtra() = default;
 
 ProcessExtra& make_extra(ProcessCore& core) {
   core.extra = new ProcessExtra;
-  stats_of(core).extra.store(core.extra);
   return *core.extra;
 }
 
@@ -87,9 +72,8 @@ ProcessExtra& make_extra(ProcessCore& core) {
 
 ExtraReaders::~ExtraReaders() { free_retired(); }
 
-void ExtraReaders::retire(ProcessStats& stats, ProcessExtra* extra) noexcept {
+void ExtraReaders::retire(ProcessExtra* extra) noexcept {
   // Sequentially consistent with read(): either it does not find the extra any more, or we see it reading.
-  stats.extra.exchange(nullptr);
   if (!reading_.load()) {
     delete extra;
     return;
@@ -111,35 +95,36 @@ void ExtraReaders::free_retired() noexcept {
 
 ProcessTable::~ProcessTable() {
   MutexLock lock(mutex_);
-  for (ProcessCore* slab : slabs_) {
+  for (Slab* slab : slabs_) {
     std::uint32_t generation = 0;
-    for (std::size_t index = 0; index < slots; ++index) {
-      generation = std::max(generation, slab[index].generation.load(std::memory_order_relaxed));
-      slab[index].runtime = nullptr;
+    for (ProcessCore& core : slab->cores()) {
+      generation = std::max(generation, core.generation.load(std::memory_order_relaxed));
+      core.runtime = nullptr;
     }
     reserve().give({slab, generation + generation % 2});
   }
 }
 
-ProcessCore* ProcessTable::make_slab(std::size_t number) {
-  const SlabReserve::Slab slab = reserve().take();
-  for (std::size_t index = 0; index < slots; ++index) {
-    auto* core = new (slab.memory + index) ProcessCore(runtime_);
-    core->index = static_cast<std::uint32_t>(number * slots + index);
-    core->generation.store(slab.generation, std::memory_order_relaxed);
-    auto* stats = new (stats_in(slab.memory, index)) ProcessStats;
-    stats->first_generation.store(slab.generation, std::memory_order_relaxed);
+Slab* ProcessTable::make_slab(std::size_t number) {
+  const auto [slab, generation] = reserve().take();
+  auto* const first = reinterpret_cast<ProcessCore*>(slab);
+  for (std::size_t index = 0; index < Slab::slots; ++index) {
+    auto* core = new (first + index) ProcessCore(runtime_);
+    core->generation.store(generation, std::memory_order_relaxed);
   }
-  return slab.memory;
+  auto* rest = new (&slab->rest()) Slab::Rest{};
+  rest->number.store(static_cast<std::uint32_t>(number), std::memory_order_relaxed);
+  rest->first_generation.store(generation, std::memory_order_relaxed);
+  return slab;
 }
 
 void ProcessTable::refill(std::vector<ProcessCore*>& spare, std::size_t count) {
   MutexLock lock(mutex_);
   if (spare_.empty()) {
-    ProcessCore* const slab = make_slab(slabs_.size());
+    Slab* const slab = make_slab(slabs_.size());
     slabs_.push_back(slab);
     // Last first, so that slots are handed out in order of address.
-    for (std::size_t index = slots; index > 0; --index) spare_.push_back(slab + index - 1);
+    for (std::size_t index = Slab::slots; index > 0; --index) spare_.push_back(&slab->cores()[index - 1]);
   }
   for (std::size_t taken = 0; taken < count && !spare_.empty(); ++taken) {
     spare.push_back(spare_.back());

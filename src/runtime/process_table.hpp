@@ -3,8 +3,10 @@
 #include "dagverk/base/mutex.hpp"
 #include "dagverk/runtime/detail/process_core.hpp"
 
+#include <array>
 #include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <vector>
 
@@ -12,18 +14,43 @@ namespace dagverk::detail {
 
 struct ProcessExtra;
 
-/// What snapshots read of a process and its messages do not need. Beside the slots, one for each.
-struct ProcessStats {
-  std::atomic<std::uint64_t> busy_cycles{0};
-  std::atomic<std::uint64_t> active_ms{0};    // when it last left a thread, on the runtime's coarse clock
-  std::atomic<ProcessExtra*> extra{nullptr};  // while a snapshot may look into it; see ExtraReaders
-  std::atomic<std::uint32_t> high_water{0};
-  std::atomic<std::uint32_t> first_generation{0};  // of the slot in its present runtime
-};
-static_assert(sizeof(ProcessStats) == 32, "with its slot, an idle process costs 224 bytes");
+/// Where the slots of processes live: as many as fit into 64 KiB, aligned to that, so that a slot's address tells where
+/// the rest is.
+struct Slab {
+  static constexpr std::size_t bytes = std::size_t{1} << 16U;
+  static constexpr std::size_t slots = 327;
 
-/// The statistics of a process' slot. Written by whoever runs the process.
-[[nodiscard]] ProcessStats& stats_of(ProcessCore& core) noexcept;
+  std::array<ProcessCore, slots>& cores() noexcept { return *reinterpret_cast<std::array<ProcessCore, slots>*>(this); }
+  struct Rest {
+    /// Cycles for which the processes have kept a thread. Neighbours, who run at the same time, are on different cache
+    /// lines; each is written by whoever runs the process.
+    std::array<std::atomic<std::uint64_t>, (slots + 7) / 8 * 8> busy_cycles;
+    std::atomic<std::uint32_t> number;            // of the slab in its runtime
+    std::atomic<std::uint32_t> first_generation;  // of its slots in their present runtime
+  };
+  Rest& rest() noexcept {
+    return *reinterpret_cast<Rest*>(reinterpret_cast<char*>(this) + slots * sizeof(ProcessCore));
+  }
+};
+static_assert(Slab::slots * sizeof(ProcessCore) + sizeof(Slab::Rest) <= Slab::bytes,
+              "with all that, a slot costs 200 bytes");
+
+[[nodiscard]] inline Slab& slab_of(const ProcessCore& core) noexcept {
+  return *reinterpret_cast<Slab*>(reinterpret_cast<std::uintptr_t>(&core) & ~(Slab::bytes - 1));
+}
+[[nodiscard]] inline std::size_t index_in_slab(const ProcessCore& core) noexcept {
+  return (reinterpret_cast<std::uintptr_t>(&core) & (Slab::bytes - 1)) / sizeof(ProcessCore);
+}
+[[nodiscard]] inline std::atomic<std::uint64_t>& busy_cycles_of(const ProcessCore& core) noexcept {
+  auto& all = slab_of(core).rest().busy_cycles;
+  const std::size_t lines = all.size() / 8;
+  const std::size_t index = index_in_slab(core);
+  return all[index % lines * 8 + index / lines];
+}
+/// Of the slot in its runtime; in the order of `ProcessTable::for_each`.
+[[nodiscard]] inline std::uint64_t index_of(const ProcessCore& core) noexcept {
+  return std::uint64_t{slab_of(core).rest().number.load(std::memory_order_relaxed)} * Slab::slots + index_in_slab(core);
+}
 
 /// Lets snapshots look into what processes own and free at any time.
 ///
@@ -36,7 +63,7 @@ class ExtraReaders {
   ExtraReaders& operator=(const ExtraReaders&) = delete;
   ~ExtraReaders();
 
-  /// Runs `read`, during which nothing that it finds in a `ProcessStats::extra` is freed.
+  /// Runs `read`, during which nothing that it finds in a `ProcessCore::extra` is freed.
   template <class Read>
   void read(Read&& read) {
     MutexLock one_reader(reader_mutex_);
@@ -45,8 +72,8 @@ class ExtraReaders {
     reading_.store(false);
     free_retired();
   }
-  /// Unpublishes and frees `extra`, now or after the reading that is going on.
-  void retire(ProcessStats& stats, ProcessExtra* extra) noexcept;
+  /// Frees `extra`, which its process does not point to any more, now or after the reading that is going on.
+  void retire(ProcessExtra* extra) noexcept;
 
  private:
   void free_retired() noexcept;
@@ -100,29 +127,27 @@ class ProcessTable {
   /// Visits every slot, used or not.
   template <class Visit>
   void for_each(Visit&& visit) const {
-    std::vector<ProcessCore*> slabs;
+    std::vector<Slab*> slabs;
     {
       MutexLock lock(mutex_);
       slabs = slabs_;
     }
-    for (ProcessCore* slab : slabs) {
-      for (std::size_t index = 0; index < slots_per_slab; ++index) visit(slab[index]);
+    for (Slab* slab : slabs) {
+      for (ProcessCore& core : slab->cores()) visit(core);
     }
   }
 
   [[nodiscard]] ExtraReaders& extra_readers() noexcept { return extra_readers_; }
 
-  static constexpr std::size_t slots_per_slab = 256;
-
  private:
   static constexpr std::size_t cache_batch = 64;
 
-  [[nodiscard]] ProcessCore* make_slab(std::size_t number);
+  [[nodiscard]] Slab* make_slab(std::size_t number);
   void refill(std::vector<ProcessCore*>& spare, std::size_t count);
 
   RuntimeBase& runtime_;
   mutable Mutex mutex_;
-  std::vector<ProcessCore*> slabs_ DAGVERK_GUARDED_BY(mutex_);  // the first slot of each
+  std::vector<Slab*> slabs_ DAGVERK_GUARDED_BY(mutex_);
   std::vector<ProcessCore*> spare_ DAGVERK_GUARDED_BY(mutex_);
   std::vector<SlotCache*> caches_ DAGVERK_GUARDED_BY(mutex_);
   std::atomic<std::int64_t> in_use_elsewhere_{0};  // by threads without a cache

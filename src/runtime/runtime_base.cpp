@@ -20,8 +20,8 @@ namespace dagverk {
 
 std::uint64_t Pid::number() const noexcept {
   if (core_ == nullptr) return 0;
-  const std::uint32_t first = detail::stats_of(*core_).first_generation.load(std::memory_order_relaxed);
-  return (std::uint64_t{(generation_ - first) / 2} << 24U) + core_->index + 1;
+  const std::uint32_t first = detail::slab_of(*core_).rest().first_generation.load(std::memory_order_relaxed);
+  return (std::uint64_t{(generation_ - first) / 2} << 24U) + detail::index_of(*core_) + 1;
 }
 
 namespace detail {
@@ -112,11 +112,6 @@ Pid RuntimeBase::new_process(bool blocking) {
   detail::ProcessCore& core = processes_->take();
   if (blocking) give_own_thread(core);
   // The slot is ours alone until its first message.
-  core.handled_count.store(0, std::memory_order_relaxed);
-  detail::ProcessStats& stats = detail::stats_of(core);
-  stats.busy_cycles.store(0, std::memory_order_relaxed);
-  stats.active_ms.store(coarse_ms_.load(std::memory_order_relaxed), std::memory_order_relaxed);
-  stats.high_water.store(0, std::memory_order_relaxed);
   const std::uint32_t generation = core.generation.load(std::memory_order_relaxed) + 1;
   core.generation.store(generation, std::memory_order_release);
   return {&core, generation};
@@ -125,7 +120,10 @@ Pid RuntimeBase::new_process(bool blocking) {
 void RuntimeBase::abandon_process(Pid pid) noexcept {
   detail::ProcessCore& core = *pid.core();
   take_own_thread(core);
-  delete std::exchange(core.extra, nullptr);
+  if (detail::ProcessExtra* extra = core.extra; extra != nullptr) {
+    core.extra = nullptr;
+    processes_->extra_readers().retire(extra);
+  }
   core.generation.store(pid.generation() + 1, std::memory_order_release);
   processes_->give(core);
 }

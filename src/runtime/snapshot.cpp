@@ -92,7 +92,6 @@ std::vector<EdgeInfo> EdgeTable::list() const {
 std::optional<ProcessInfo> RuntimeBase::look_at(detail::ProcessCore& core, std::uint64_t now_ms) const {
   const std::uint32_t generation = core.generation.load(std::memory_order_acquire);
   if (generation % 2 == 0) return std::nullopt;
-  const detail::ProcessStats& stats = detail::stats_of(core);
   ProcessInfo info;
   info.pid = Pid(&core, generation);
   const detail::ProcessType* type = core.type.load(std::memory_order_relaxed);
@@ -105,14 +104,16 @@ std::optional<ProcessInfo> RuntimeBase::look_at(detail::ProcessCore& core, std::
     info.state = ProcessState::ready;  // unless a thread says that it runs it
   }
   info.mailbox_depth = core.mailbox_depth();
-  info.mailbox_high_water = stats.high_water.load(std::memory_order_relaxed);
+  info.mailbox_high_water = core.high_water.load(std::memory_order_relaxed);
   info.handled = core.handled_count.load(std::memory_order_relaxed);
   info.dropped = core.dropped_count.load(std::memory_order_relaxed);
-  info.busy = busy_time(stats.busy_cycles.load(std::memory_order_relaxed));
-  const std::uint64_t since_ms = stats.active_ms.load(std::memory_order_relaxed);
-  if (now_ms > since_ms) info.in_state = std::chrono::milliseconds(now_ms - since_ms);
+  info.busy = busy_time(detail::busy_cycles_of(core).load(std::memory_order_relaxed));
+  // Modulo 497 days. Before its first turn has ended nothing is known.
+  const auto for_cs = static_cast<std::uint32_t>(now_ms / 10) - core.active_cs.load(std::memory_order_relaxed);
+  if (info.handled != 0 && for_cs < UINT32_MAX / 2)
+    info.in_state = std::chrono::milliseconds(std::uint64_t{for_cs} * 10);
   // Sequentially consistent with ExtraReaders::retire: what is found here stays until the reading ends.
-  if (const detail::ProcessExtra* extra = stats.extra.load(); extra != nullptr) {
+  if (const detail::ProcessExtra* extra = core.extra.seen(); extra != nullptr) {
     info.links = extra->links.seen_size();
     info.monitors = extra->monitors.seen_size();
     info.monitored = extra->watchers.seen_size();
@@ -141,8 +142,9 @@ Snapshot RuntimeBase::snapshot() const {
   list_running(running);
   for (const Running& one : running) {
     // The processes are in the order of their slots.
-    const auto found = std::ranges::lower_bound(shot.processes, one.core->index, std::less<>(),
-                                                [](const ProcessInfo& info) { return info.pid.core()->index; });
+    const auto found =
+        std::ranges::lower_bound(shot.processes, detail::index_of(*one.core), std::less<>(),
+                                 [](const ProcessInfo& info) { return detail::index_of(*info.pid.core()); });
     if (found != shot.processes.end() && found->pid.core() == one.core) mark_running(*found, one, now_ms);
   }
   shot.edges = edges_->list();

@@ -21,7 +21,7 @@ class RunQueueTest : public ::testing::TestWithParam<bool> {
     if (GetParam() && !ProgramBarrier::available()) GTEST_SKIP() << "this kernel has no membarrier";
   }
   ProcessCore* core(std::uint32_t index) {
-    while (cores_.size() <= index) cores_.emplace_back(runtime_).index = static_cast<std::uint32_t>(cores_.size());
+    while (cores_.size() <= index) cores_.emplace_back(runtime_).wait_token = static_cast<std::uint32_t>(cores_.size());
     return &cores_[index];
   }
 
@@ -76,8 +76,8 @@ TEST_P(RunQueueTest, with_two_thieves_at_work_every_entry_is_taken_exactly_once)
   std::vector<std::atomic<std::uint32_t>> taken(count);
   std::atomic<std::uint32_t> stolen{0};
   std::atomic<bool> done{false};
-  // `index` is what the owner writes before it publishes an entry: a thief must see it.
-  const auto account = [&taken](const ProcessCore* entry) { taken[entry->index].fetch_add(1); };
+  // `wait_token` (any number would do) is what the owner writes before it publishes an entry: a thief must see it.
+  const auto account = [&taken](const ProcessCore* entry) { taken[entry->wait_token].fetch_add(1); };
 
   std::vector<std::thread> thieves;
   for (std::uint32_t thief = 1; thief <= 2; ++thief) {
@@ -93,7 +93,7 @@ TEST_P(RunQueueTest, with_two_thieves_at_work_every_entry_is_taken_exactly_once)
   Random random(7);
   for (std::uint32_t round = 0; round < rounds; ++round) {
     for (std::uint32_t index = 0; index < count; ++index) {
-      cores_[index].index = index;
+      cores_[index].wait_token = index;
       ProcessCore* entry = &cores_[index];
       if (random.below(2) == 0) entry = queue.put_next(entry);
       while (entry != nullptr && !queue.push(entry)) {

@@ -36,7 +36,7 @@ struct ProcessInfo {
   std::string child_id;        ///< what its supervisor calls it; empty without one
   std::uint64_t restarts = 0;  ///< how often its supervisor has started this child again
   std::uint64_t mailbox_depth = 0;
-  std::uint32_t mailbox_high_water = 0;  ///< the deepest its mailbox was when it took messages from it
+  std::uint32_t mailbox_high_water = 0;  ///< the most it found when it took messages; 0: never two; 65,535: or more
   std::uint64_t handled = 0;             ///< messages and signals
   std::uint64_t dropped = 0;             ///< refused by the mailbox bound
   /// How long it has kept a thread. On a Runtime: sampled every 20 ms per thread, so right on average, or to within a

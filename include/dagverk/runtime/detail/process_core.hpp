@@ -75,6 +75,24 @@ enum class WaitStatus : std::uint8_t { none, waiting, resumed, timed_out };
 
 [[nodiscard]] std::uint32_t inbox_count(const BoundedInbox& inbox) noexcept;
 
+/// A pointer that its owner alone sets, and that others may look at.
+template <class T>
+class SeenPointer {
+ public:
+  // NOLINTNEXTLINE(google-explicit-constructor): it stands where a plain pointer would
+  operator T*() const noexcept { return pointer_.load(std::memory_order_relaxed); }
+  T* operator->() const noexcept { return pointer_.load(std::memory_order_relaxed); }
+  SeenPointer& operator=(T* pointer) noexcept {
+    pointer_.store(pointer);
+    return *this;
+  }
+  /// For others; sequentially consistent with the setting.
+  [[nodiscard]] T* seen() const noexcept { return pointer_.load(); }
+
+ private:
+  std::atomic<T*> pointer_{nullptr};
+};
+
 /// One process: what senders touch on the first cache line, what the owner touches on the others.
 ///
 /// Semantics: slots live as long as their runtime and are reused; `generation` is odd while a process lives in the
@@ -94,6 +112,7 @@ class alignas(64) ProcessCore {
   std::atomic<BoundedInbox*> inbox{nullptr};    // of a process with a mailbox bound or alarm
   std::atomic<std::uint32_t> dropped_count{0};  // messages that a full mailbox has lost or refused
   std::atomic<bool> has_parent{false};          // somebody else sees to its end at shutdown
+  std::atomic<std::uint16_t> high_water{0};     // the deepest its mailbox was when it took messages from it, saturated
   std::atomic<BlockingHost*> host{nullptr};     // the thread of a blocking server
   std::atomic<const ProcessType*> type{nullptr};
 
@@ -102,7 +121,7 @@ class alignas(64) ProcessCore {
   Node* pending_last = nullptr;
   Node* pending_seen = nullptr;  // up to this one, no pending node is a signal or a reply; null: none was looked at
   Behaviour* behaviour = nullptr;
-  ProcessExtra* extra = nullptr;
+  SeenPointer<ProcessExtra> extra;                   // snapshots look into it, see ExtraReaders
   Node* current_node = nullptr;                      // disposed of when its handler throws
   std::atomic<const NodeOps*> current_ops{nullptr};  // what is being handled, for reports
   std::atomic<std::uint64_t> handled_count{0};
@@ -116,7 +135,7 @@ class alignas(64) ProcessCore {
   TimerEntry* wait_timer = nullptr;  // armed at or before the deadline of the current wait; left armed between waits
   std::uint32_t wait_timer_sequence = 0;
   std::uint32_t wait_token = 0;
-  std::uint32_t index = 0;  // of the slot in its runtime
+  std::atomic<std::uint32_t> active_cs{0};  // when it last left a thread, in 10 ms of the runtime's coarse clock
   WaitStatus wait_status = WaitStatus::none;
   bool pending_has_urgent : 1 = false;  // a signal or a reply may be among the pending
   bool stop_requested : 1 = false;      // end after the current callback; extra->stop_reason says why
@@ -127,6 +146,7 @@ class alignas(64) ProcessCore {
   bool idle_armed : 1 = false;          // it runs: the mailbox is empty
   bool leave_wanted : 1 = false;        // behaviour->on_leave is to be called before the process leaves its thread
   bool traced : 1 = false;              // extra->tracer is told of everything
+  bool charged : 1 = false;             // some busy time has been written down
 
   [[nodiscard]] bool suspended() const noexcept { return static_cast<bool>(activity.root); }
   [[nodiscard]] Pid pid() noexcept { return {this, generation.load(std::memory_order_relaxed)}; }
