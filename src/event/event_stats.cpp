@@ -1,6 +1,7 @@
 #include "dagverk/event/event_stats.hpp"
 
 #include "dagverk/base/concat.hpp"
+#include "dagverk/event/event_outcome.hpp"
 #include "dagverk/event/overflow_rule.hpp"
 
 #include <algorithm>
@@ -15,6 +16,17 @@ std::string_view to_string(HandlerState state) noexcept {
     case HandlerState::failed: return "failed";
     case HandlerState::stopped: return "stopped";
     case HandlerState::stopping: return "stopping";
+  }
+  return "unknown";
+}
+
+std::string_view to_string(EventFate fate) noexcept {
+  switch (fate) {
+    case EventFate::pending: return "pending";
+    case EventFate::handled: return "handled";
+    case EventFate::filtered: return "filtered";
+    case EventFate::crashed: return "crashed";
+    case EventFate::dropped: return "dropped";
   }
   return "unknown";
 }

@@ -4,6 +4,9 @@
 #include "dagverk/event/event_kinds.hpp"
 #include "dagverk/event/overflow_rule.hpp"
 #include "dagverk/event/restart_policy.hpp"
+#include "dagverk/runtime/exit_reason.hpp"
+#include "dagverk/runtime/pid.hpp"
+#include "dagverk/runtime/server_ref.hpp"
 
 #include <cstddef>
 #include <functional>
@@ -22,10 +25,18 @@ namespace dagverk {
 ///              `handle_batch(std::span<const E>)`     several at once, in order, preferred when both are there;
 ///              `init()`                               before the first event; when it throws, the handler has crashed;
 ///              `terminate(const ExitReason&)`         the last one, also after an exception; not after `kill`, nor
-///                                                     when init has not returned.
-///            It is a process of its own: `this_process::…` works, and `this_process::stop()` ends it (state
-///            `stopped`). An exception crashes this handler alone: it is made anew and started again under its restart
-///            policy. `static constexpr bool blocking = true;` gives it a thread of its own: for code that blocks.
+///                                                     when init has not returned. `normal`: it was removed or left;
+///                                                     `shutdown`: its manager stops, or its owner has ended;
+///                                                     `error`: it crashed;
+///              `handle_call(M)`                       returns `M::Reply` (or Result of it): an answer to
+///                                                     `manager.call<Handler, M>(name, …)`;
+///              `handle_info(const Down&)`, `handle_info(const Exit&)`   as for a GenServer; plain functions;
+///              `std::any hand_over()`, `take_over(std::any)`            what the old handler of a swap leaves to the
+///                                                     new one: before terminate there, before init here.
+///            `leave()` removes it once the current callback has returned. It runs in a process, its own or, under the
+///            serial manager, the manager's: `this_process::…` works. An exception crashes this handler alone: what
+///            then happens, its manager says. `static constexpr bool blocking = true;` gives it a thread of its own
+///            (not under the serial manager): for code that blocks.
 /// Threads:   one process; the object needs no locks.
 /// Lifetime:  the event is valid until the callback has returned. The factory's arguments are copied for each start.
 template <class E>
@@ -36,6 +47,29 @@ class EventHandler {
  protected:
   EventHandler() = default;
   ~EventHandler() = default;
+
+  /// Removes this handler once the current callback has returned.
+  void leave() noexcept { left_ = true; }
+
+ private:
+  template <class Handler, class Event>
+  friend class detail::HandlerBodyOf;
+
+  bool left_ = false;
+};
+
+/// When a handler that has a process of its own is started again, after its process has ended.
+enum class HandlerRestart : std::uint8_t {
+  permanent,  ///< always
+  transient,  ///< when it crashed
+  temporary,  ///< never: it stays visible, as `failed` or `stopped`, until somebody asks for its start
+};
+
+/// To the owner of a handler: it is gone, and why. `normal`: it was removed or left; `shutdown`: its manager has
+/// stopped; `error`: it crashed and is not started again; `custom("swapped")`: another one took its place.
+struct HandlerGone {
+  std::string handler = {};
+  ExitReason reason = {};
 };
 
 /// What becomes of the event that a callback threw at. (Of a batch, all that it was given.)
@@ -48,6 +82,7 @@ inline constexpr std::size_t handler_batch_limit = 16'384;
 
 struct HandlerOptions {
   OverflowRule overflow = KeepNewest{keep_newest_default};
+  HandlerRestart restart_type = HandlerRestart::transient;
   HandlerRestartPolicy restart = {};
   CrashedEvent crashed_event = CrashedEvent::skip;
   /// Other kinds are not for this handler. A kind that no handler wants is not produced at all.
@@ -68,6 +103,18 @@ struct HandlerSpec {
   /// that is this handler's fault alone. Events wait in the handler's buffer before they are looked at.
   std::function<bool(const E&)> selector = {};
   std::function<std::unique_ptr<detail::HandlerBody<E>>()> make = {};
+  /// When this process ends, the handler is removed. None: nobody owns it.
+  Pid owner = {};
+  /// How the owner is told that the handler has gone.
+  std::function<void(HandlerGone)> tell_owner = {};
+
+  /// The handler goes with `server`, which learns by `handle_info(HandlerGone)` why it went.
+  template <class Server>
+  HandlerSpec& owned_by(ServerRef<Server> server) {
+    owner = server.pid();
+    tell_owner = [server](HandlerGone gone) { server.info(std::move(gone)); };
+    return *this;
+  }
 };
 
 /// The spec of a handler `Handler(args…)` called `name`. The arguments are copied for each start.

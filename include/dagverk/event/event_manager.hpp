@@ -1,8 +1,10 @@
 #pragma once
 
 #include "dagverk/base/result.hpp"
+#include "dagverk/event/detail/handler_call.hpp"
 #include "dagverk/event/event_handler.hpp"
 #include "dagverk/event/event_kinds.hpp"
+#include "dagverk/event/event_outcome.hpp"
 #include "dagverk/event/event_stats.hpp"
 #include "dagverk/runtime/async.hpp"
 #include "dagverk/runtime/runtime_base.hpp"
@@ -20,6 +22,7 @@
 namespace dagverk {
 
 inline constexpr Duration event_stop_limit_default = std::chrono::seconds(30);
+inline constexpr Duration event_wait_limit_default = std::chrono::seconds(5);
 
 /// Takes events from publishers and has handlers react to them. Programs choose a manager once and use this interface.
 ///
@@ -51,6 +54,36 @@ class EventManager {
     return wants(kind_of<E, Alternative>);
   }
 
+  /// Publishes, and waits until the manager has taken the event: it is before all handlers, or, under the serial
+  /// manager, everything published before it is done. Slows a publisher down to what handlers with the rule `wait` can
+  /// take, where `notify` would drop. Errors: `timeout` after `limit` (the event may still be taken), `refused` when as
+  /// many publishers wait already as events may.
+  [[nodiscard]] Async<Result<void>> ack_notify(E&& event, Duration limit = event_wait_limit_default) {
+    return do_ack(std::move(event), limit);
+  }
+  /// Publishes, and waits until every handler is done with the event: what became of it at each, in order of addition;
+  /// empty when no handler wants it. After `limit` handlers that are not done are listed as `pending`; under the serial
+  /// manager nobody is listed: `timeout`.
+  [[nodiscard]] Async<Result<std::vector<HandlerOutcome>>> sync_notify(E&& event,
+                                                                       Duration limit = event_wait_limit_default) {
+    return do_sync(std::move(event), limit);
+  }
+
+  /// Asks the handler `name`, which is of the class `Handler`: `co_await events.call<Counter, Counter::Total>("total")`
+  /// runs its `handle_call(Message)` between two events; under the serial manager behind all that was published before.
+  /// Errors: `not_found`, `wrong_type` when it is of another class, `unavailable` when it has no process now, `exited`
+  /// when it crashed at this call, `timeout` after 5 s.
+  template <class Handler, class Message, class... Args>
+  [[nodiscard]] Async<Result<typename Message::Reply>> call(std::string_view name, Args&&... args) {
+    return call_message<Handler>(std::string(name), Message{std::forward<Args>(args)...}, event_wait_limit_default);
+  }
+  /// As `call`, with another limit. Zero or less: none.
+  template <class Handler, class Message, class... Args>
+  [[nodiscard]] Async<Result<typename Message::Reply>> call_within(Duration limit, std::string_view name,
+                                                                   Args&&... args) {
+    return call_message<Handler>(std::string(name), Message{std::forward<Args>(args)...}, limit);
+  }
+
   /// Adds a handler; done when its init has returned. Errors: `already_exists`, `configuration` for options out of
   /// range, `exited` when its init failed (it is then not added), `timeout` after 5 s of init (it is added and shown
   /// as `starting`).
@@ -59,6 +92,13 @@ class EventManager {
   /// killed. Its last figures. Errors: `not_found`.
   [[nodiscard]] Async<Result<HandlerStats>> remove_handler(std::string_view name) {
     return do_remove(std::string(name));
+  }
+  /// Puts the handler of `spec` in the place of `name`: no event is for both, none is for neither. The old one leaves
+  /// what its `hand_over` gives to the new one's `take_over`, and terminates; then the new one's init runs. Done then.
+  /// Without a handler `name`, and after an old one that crashed on the way, nothing is left: the new one is added all
+  /// the same. Errors: as add_handler; `already_exists`, when `spec` has the name of a third handler, changes nothing.
+  [[nodiscard]] Async<Result<void>> swap_handler(std::string_view name, HandlerSpec<E>&& spec) {
+    return do_swap(std::string(name), std::move(spec));
   }
   /// Starts a failed or stopped handler again, a waiting one at once, and a running one anew: that is how a hung
   /// handler is replaced. Buffered events go first. Errors: `not_found`.
@@ -73,6 +113,21 @@ class EventManager {
 
   [[nodiscard]] Result<void> add_handler_blocking(HandlerSpec<E> spec) {
     return runtime().run(do_add(std::move(spec)));
+  }
+  [[nodiscard]] Result<void> ack_notify_blocking(E event, Duration limit = event_wait_limit_default) {
+    return runtime().run(do_ack(std::move(event), limit));
+  }
+  [[nodiscard]] Result<std::vector<HandlerOutcome>> sync_notify_blocking(E event,
+                                                                         Duration limit = event_wait_limit_default) {
+    return runtime().run(do_sync(std::move(event), limit));
+  }
+  template <class Handler, class Message, class... Args>
+  [[nodiscard]] Result<typename Message::Reply> call_blocking(std::string_view name, Args&&... args) {
+    return runtime().run(
+        call_message<Handler>(std::string(name), Message{std::forward<Args>(args)...}, event_wait_limit_default));
+  }
+  [[nodiscard]] Result<void> swap_handler_blocking(std::string_view name, HandlerSpec<E> spec) {
+    return runtime().run(do_swap(std::string(name), std::move(spec)));
   }
   [[nodiscard]] Result<HandlerStats> remove_handler_blocking(std::string_view name) {
     return runtime().run(do_remove(std::string(name)));
@@ -92,7 +147,25 @@ class EventManager {
       : wanted_(std::move(wanted)) {}
 
  private:
+  template <class Handler, class Message>
+  Async<Result<typename Message::Reply>> call_message(std::string name, Message message, Duration limit) {
+    static_assert(detail::HandlesHandlerCall<Handler, Message>,
+                  "this handler has no handle_call for this message (or it is not public)");
+    using Answer = detail::HandlerAnswer<typename Message::Reply>;
+    auto answer = std::make_shared<Answer>();  // shared with the call, which may be answered after the limit
+    std::unique_ptr<detail::HandlerCall> request =
+        std::make_unique<detail::TypedHandlerCall<Handler, Message>>(std::move(message), answer);
+    Async<Result<void>> asking = do_call(std::move(name), std::move(request), limit);
+    Result<void> done = co_await asking;
+    if (!done) co_return done.error();
+    co_return std::move(*answer->result);
+  }
+
   virtual Async<Result<void>> do_add(HandlerSpec<E> spec) = 0;
+  virtual Async<Result<void>> do_ack(E event, Duration limit) = 0;
+  virtual Async<Result<std::vector<HandlerOutcome>>> do_sync(E event, Duration limit) = 0;
+  virtual Async<Result<void>> do_call(std::string name, std::unique_ptr<detail::HandlerCall> call, Duration limit) = 0;
+  virtual Async<Result<void>> do_swap(std::string name, HandlerSpec<E> spec) = 0;
   virtual Async<Result<HandlerStats>> do_remove(std::string name) = 0;
   virtual Async<Result<void>> do_restart(std::string name) = 0;
   virtual Async<Result<std::vector<std::string>>> do_which() = 0;

@@ -2,11 +2,14 @@
 
 #include "dagverk/base/assert.hpp"
 #include "dagverk/base/clock.hpp"
+#include "dagverk/event/detail/sync_ticket.hpp"
 #include "dagverk/stage/batch.hpp"
 
+#include <algorithm>
 #include <cstddef>
 #include <deque>
 #include <iterator>
+#include <memory>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -18,6 +21,7 @@ template <class E>
 struct TimedBatch {
   Batch<E> events;
   SteadyTime at;
+  std::shared_ptr<SyncReceipt> receipt = {};  ///< of a batch of one whose publisher waits; else null
 };
 
 template <class E>
@@ -58,10 +62,10 @@ class Backlog {
     return std::nullopt;
   }
 
-  void push(Batch<E> events, SteadyTime at) {
+  void push(Batch<E> events, SteadyTime at, std::shared_ptr<SyncReceipt> receipt = {}) {
     if (events.empty()) return;
     size_ += events.size();
-    batches_.push_back({std::move(events), at});
+    batches_.push_back({std::move(events), at, std::move(receipt)});
   }
   /// Puts `batches`, oldest first, before everything that waits.
   void push_front(std::vector<TimedBatch<E>> batches) {
@@ -81,11 +85,21 @@ class Backlog {
         batches_.pop_front();
       } else {
         size_ -= count;
-        taken.push_back({first.events.split_front(count), first.at});
+        taken.push_back({first.events.split_front(count), first.at, {}});
         count = 0;
       }
     }
     return taken;
+  }
+  /// As `take`, but an event whose publisher waits for it comes alone, so that its fate can be told.
+  [[nodiscard]] std::vector<TimedBatch<E>> take_hand(std::size_t count) {
+    std::size_t plain = 0;
+    for (const TimedBatch<E>& batch : batches_) {
+      if (batch.receipt) return take(std::min(count, std::max<std::size_t>(plain, 1)));
+      plain += batch.events.size();
+      if (plain >= count) break;
+    }
+    return take(count);
   }
   void drop_oldest(std::size_t count) {
     DAGVERK_ASSERT(count <= size_);

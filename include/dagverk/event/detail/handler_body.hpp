@@ -2,13 +2,16 @@
 
 #include "dagverk/base/assert.hpp"
 #include "dagverk/base/clock.hpp"
+#include "dagverk/event/detail/handler_call.hpp"
 #include "dagverk/event/detail/handler_progress.hpp"
 #include "dagverk/event/event_kinds.hpp"
 #include "dagverk/runtime/async.hpp"
 #include "dagverk/runtime/detail/process_core.hpp"
 #include "dagverk/runtime/exit_reason.hpp"
+#include "dagverk/runtime/messages.hpp"
 #include "dagverk/stage/batch.hpp"
 
+#include <any>
 #include <chrono>
 #include <concepts>
 #include <cstddef>
@@ -17,6 +20,11 @@
 #include <type_traits>
 #include <utility>
 #include <vector>
+
+namespace dagverk {
+template <class E>
+class EventHandler;
+}  // namespace dagverk
 
 namespace dagverk::detail {
 
@@ -110,9 +118,10 @@ enum class TurnEnd : std::uint8_t {
   done,   ///< every event is done
   again,  ///< some are left; others may run first
   ended,  ///< the manager wants it to go on with nothing
+  left,   ///< it wants to be removed
 };
 
-/// A user's handler, behind one interface: what a handler's process drives.
+/// A user's handler, behind one interface: what a handler's process, or the serial manager's, drives.
 template <class E>
 class HandlerBody {
  public:
@@ -125,6 +134,20 @@ class HandlerBody {
   virtual Async<void> terminate(const ExitReason& reason) = 0;
   /// Handles events of `work` for a turn.
   virtual Async<TurnEnd> run(HandlerWork<E>& work) = 0;
+
+  /// Whether the callback for events is a coroutine: `handle_later` is for these, `handle` for the others.
+  [[nodiscard]] virtual bool handles_later() const noexcept = 0;
+  virtual void handle(const E& event) = 0;
+  virtual Async<void> handle_later(const E& event) = 0;
+  /// Whether it has asked to be removed.
+  [[nodiscard]] virtual bool left() const noexcept = 0;
+
+  /// Errors: `wrong_type` when the call is for handlers of another class.
+  virtual Async<Result<void>> call(HandlerCall& call, std::string_view handler_name) = 0;
+  virtual void on_down(const Down& down) = 0;
+  virtual void on_exit(const Exit& exit) = 0;
+  [[nodiscard]] virtual std::any hand_over() = 0;
+  virtual void take_over(std::any inheritance) = 0;
 };
 
 template <class Handler, class E>
@@ -161,6 +184,7 @@ class HandlerBodyOf final : public HandlerBody<E> {
 
   Async<TurnEnd> run(HandlerWork<E>& work) override {
     if (!work.may_go_on()) co_return TurnEnd::ended;
+    if (has_left()) co_return TurnEnd::left;  // in a callback that was not for events
     work.begin_turn();
     for (;;) {
       const std::span<const E> rest = work.rest();
@@ -194,6 +218,7 @@ class HandlerBodyOf final : public HandlerBody<E> {
           handler_.handle_batch(rest.first(count));
         }
         if (!work.delivered(count)) co_return TurnEnd::ended;
+        if (left_now(work)) co_return TurnEnd::left;
         if (next_rejected) {
           work.looks_at(0, 1);
           if (!work.filtered(1)) co_return TurnEnd::ended;
@@ -208,11 +233,75 @@ class HandlerBodyOf final : public HandlerBody<E> {
           handler_.handle_event(rest.front());
         }
         if (!work.delivered(1)) co_return TurnEnd::ended;
+        if (left_now(work)) co_return TurnEnd::left;
       }
     }
   }
 
+  [[nodiscard]] bool handles_later() const noexcept override { return later; }
+  void handle(const E& event) override {
+    if constexpr (!later) {
+      if constexpr (HandlesEvents<Handler, E>) {
+        handler_.handle_event(event);
+      } else {
+        handler_.handle_batch(std::span<const E>(&event, 1));
+      }
+    }
+  }
+  Async<void> handle_later(const E& event) override {
+    if constexpr (later) {
+      if constexpr (HandlesEvents<Handler, E>) {
+        co_await handler_.handle_event(event);
+      } else {
+        co_await handler_.handle_batch(std::span<const E>(&event, 1));
+      }
+    }
+    co_return;
+  }
+  [[nodiscard]] bool left() const noexcept override { return has_left(); }
+
+  Async<Result<void>> call(HandlerCall& call, std::string_view handler_name) override {
+    if (call.handler_class() != &handler_class_token<Handler>) co_return wrong_handler_class(handler_name, call);
+    co_await call.run(&handler_);
+    co_return Result<void>();
+  }
+  void on_down(const Down& down) override {
+    if constexpr (requires { handler_.handle_info(down); }) handler_.handle_info(down);
+  }
+  void on_exit(const Exit& exit) override {
+    if constexpr (requires { handler_.handle_info(exit); }) handler_.handle_info(exit);
+  }
+  [[nodiscard]] std::any hand_over() override {
+    if constexpr (requires {
+                    { handler_.hand_over() } -> std::convertible_to<std::any>;
+                  }) {
+      return handler_.hand_over();
+    } else {
+      return {};
+    }
+  }
+  void take_over(std::any inheritance) override {
+    if constexpr (requires { handler_.take_over(std::move(inheritance)); }) handler_.take_over(std::move(inheritance));
+  }
+
  private:
+  [[nodiscard]] static consteval bool callback_is_later() {
+    if constexpr (HandlesEvents<Handler, E>) {
+      return is_async<decltype(std::declval<Handler&>().handle_event(std::declval<const E&>()))>;
+    } else {
+      return is_async<decltype(std::declval<Handler&>().handle_batch(std::declval<std::span<const E>>()))>;
+    }
+  }
+  static constexpr bool later = callback_is_later();
+
+  /// The handler's class may have a member of that name, too.
+  [[nodiscard]] bool has_left() const noexcept { return static_cast<const EventHandler<E>&>(handler_).left_; }
+  [[nodiscard]] bool left_now(HandlerWork<E>& work) noexcept {
+    if (!has_left()) [[likely]] return false;
+    work.end_turn();
+    return true;
+  }
+
   Handler handler_;
 };
 

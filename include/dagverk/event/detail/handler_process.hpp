@@ -5,8 +5,10 @@
 #include "dagverk/event/event_handler.hpp"
 #include "dagverk/runtime/gen_server.hpp"
 
+#include <any>
 #include <functional>
 #include <memory>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -25,6 +27,12 @@ template <class Server, class... Args>
   return ServerRef<Server>(child);
 }
 
+/// With this reason a handler's process ends that wants to be removed.
+inline constexpr std::string_view handler_left_text = "left";
+[[nodiscard]] inline bool handler_left(const ExitReason& reason) noexcept {
+  return reason.kind() == ExitReason::Kind::shutdown_with && reason.message() == handler_left_text;
+}
+
 /// The process of one handler. Asks its manager for events whenever it has none: demand, one hand-out at a time.
 ///
 /// Semantics: knows no manager, only how to ask; so one class serves them all. `Next` comes only after it has asked.
@@ -35,12 +43,21 @@ class HandlerProcess : public GenServer<HandlerProcess<E, OwnThread>> {
  public:
   static constexpr bool blocking = OwnThread;
 
-  struct Begin {};
+  struct Begin {
+    std::any inheritance;  ///< what the handler before it has left
+  };
   struct Next {
     std::vector<Batch<E>> batches;
   };
   struct Again {};
-  struct Finish {};
+  struct Finish {
+    ExitReason reason;
+    std::move_only_function<void(std::any)> give;  ///< takes what it leaves; may be empty
+  };
+  struct Call {
+    std::unique_ptr<HandlerCall> call;
+    std::move_only_function<void(Result<void>)> answer;
+  };
 
   HandlerProcess(const Clock* clock, std::shared_ptr<const HandlerSpec<E>> spec,
                  std::shared_ptr<HandlerProgress> progress, std::function<void()> ask)
@@ -49,21 +66,44 @@ class HandlerProcess : public GenServer<HandlerProcess<E, OwnThread>> {
         ask_(std::move(ask)),
         work_(*clock, *progress_, spec_->options.kinds, spec_->selector) {}
 
-  Async<void> handle_cast(Begin /*begin*/) {
+  Async<void> handle_cast(Begin begin) {
     body_ = spec_->make();
+    if (begin.inheritance.has_value()) body_->take_over(std::move(begin.inheritance));
     co_await body_->init();
     ready_ = true;
-    ask_();
+    if (body_->left()) {
+      leave();
+    } else {
+      ask_();
+    }
   }
   Async<void> handle_cast(Next next) {
     work_.take(std::move(next.batches));
     co_await run();
   }
   Async<void> handle_cast(Again /*again*/) { co_await run(); }
-  void handle_cast(Finish /*finish*/) { this_process::stop(ExitReason::shutdown); }
+  void handle_cast(Finish finish) {
+    this_process::stop(finish.reason);
+    if (finish.give && ready_) finish.give(body_->hand_over());
+  }
+  Async<void> handle_cast(Call call) {
+    Result<void> done = co_await body_->call(*call.call, spec_->name);
+    call.answer(std::move(done));
+    if (body_->left()) leave();
+  }
+  void handle_info(const Down& down) {
+    if (!ready_) return;
+    body_->on_down(down);
+    if (body_->left()) leave();
+  }
+  void handle_info(const Exit& exit) {
+    if (!ready_) return;
+    body_->on_exit(exit);
+    if (body_->left()) leave();
+  }
 
   Async<void> terminate(const ExitReason& reason) {
-    if (ready_) co_await body_->terminate(reason);
+    if (ready_) co_await body_->terminate(handler_left(reason) ? ExitReason::normal : reason);
   }
 
  private:
@@ -75,9 +115,12 @@ class HandlerProcess : public GenServer<HandlerProcess<E, OwnThread>> {
         ask_();
         break;
       case TurnEnd::again: this->self().cast(Again{}); break;
-      case TurnEnd::ended: this_process::stop(ExitReason::normal); break;
+      case TurnEnd::ended: break;  // Finish or kill is on its way, or it has asked for its own end
+      case TurnEnd::left: leave(); break;
     }
   }
+
+  static void leave() { this_process::stop(ExitReason::shutdown_with(std::string(handler_left_text))); }
 
   std::shared_ptr<const HandlerSpec<E>> spec_;
   std::shared_ptr<HandlerProgress> progress_;

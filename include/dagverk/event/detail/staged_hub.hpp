@@ -3,6 +3,7 @@
 #include "dagverk/base/assert.hpp"
 #include "dagverk/base/concat.hpp"
 #include "dagverk/event/detail/handler_process.hpp"
+#include "dagverk/event/detail/hub_messages.hpp"
 #include "dagverk/event/detail/staged_member.hpp"
 #include "dagverk/event/event_handler.hpp"
 #include "dagverk/event/event_stats.hpp"
@@ -10,10 +11,13 @@
 #include "dagverk/stage/batch.hpp"
 
 #include <algorithm>
+#include <any>
 #include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -22,28 +26,13 @@
 
 namespace dagverk::detail {
 
-inline constexpr Duration handler_end_limit = std::chrono::seconds(5);
 inline constexpr Duration handler_grace_at_stop = std::chrono::milliseconds(500);
-inline constexpr std::size_t hub_block_events = 256;      ///< single events that become one batch at most
-inline constexpr std::size_t shared_batch_events = 1024;  ///< larger batches are cut, so that a part pins no more
-
-/// What publishers and the hub share: publishers never wait for the hub.
-struct StagedShared {
-  StagedShared() = default;
-  StagedShared(const StagedShared&) = delete;
-  StagedShared& operator=(const StagedShared&) = delete;
-  ~StagedShared() { delete last_stats.load(); }
-
-  std::atomic<std::uint64_t> wanted{0};     ///< kinds; 0 without handlers and after the end
-  std::atomic<std::uint64_t> discarded{0};  ///< events
-  std::atomic<std::uint64_t> refused{0};    ///< events turned away because too many were under way to the hub
-  std::atomic<std::size_t> under_way{0};    ///< events of batches under way to the hub
-  std::atomic<const EventStats*> last_stats{nullptr};  ///< the hub's last word; set once
-};
+inline constexpr std::size_t hub_block_events = 256;  ///< single events that become one batch at most
 
 struct StagedHubOptions {
   EventKinds kinds = EventKinds::all();
   std::size_t wait_events_max = 0;
+  bool may_wait = true;  ///< whether the rule `wait` is offered
 };
 
 /// The staged manager's process: holds what waits for each handler and hands it out when the handler asks.
@@ -56,41 +45,27 @@ struct StagedHubOptions {
 template <class E>
 class StagedHub : public GenServer<StagedHub<E>> {
  public:
-  struct PublishOne {
-    E event;
-  };
-  struct PublishBatch {
-    Batch<E> events;
-  };
+  using PublishOne = typename HubMessages<E>::PublishOne;
+  using PublishBatch = typename HubMessages<E>::PublishBatch;
+  using Ack = typename HubMessages<E>::Ack;
+  using Sync = typename HubMessages<E>::Sync;
+  using Add = typename HubMessages<E>::Add;
+  using Swap = typename HubMessages<E>::Swap;
+  using Remove = typename HubMessages<E>::Remove;
+  using Restart = typename HubMessages<E>::Restart;
+  using CallHandler = typename HubMessages<E>::CallHandler;
+  using Which = typename HubMessages<E>::Which;
+  using Stats = typename HubMessages<E>::Stats;
+  using Stop = typename HubMessages<E>::Stop;
+  using StopSoon = typename HubMessages<E>::StopSoon;
   struct Flush {};
   struct Ask {
     std::uint64_t id;
     std::uint64_t start_number;
   };
-  struct Add {
-    using Reply = void;
-    HandlerSpec<E> spec;
-  };
-  struct Remove {
-    using Reply = HandlerStats;
-    std::string name;
-  };
-  struct Restart {
-    using Reply = void;
-    std::string name;
-  };
-  struct Which {
-    using Reply = std::vector<std::string>;
-  };
-  struct Stats {
-    using Reply = EventStats;
-  };
-  struct Stop {
-    using Reply = EventStats;
-    Duration limit;
-  };
-  struct StopSoon {
-    Duration limit;
+  struct Inherit {
+    std::uint64_t id;  ///< of the handler that leaves it
+    std::any what;
   };
   struct End {};
   struct RestartDue {
@@ -101,8 +76,11 @@ class StagedHub : public GenServer<StagedHub<E>> {
     std::uint64_t id;
   };
   struct DrainDue {};
+  struct SyncDue {
+    std::shared_ptr<SyncTicket> ticket;
+  };
 
-  StagedHub(StagedHubOptions options, std::shared_ptr<StagedShared> shared)
+  StagedHub(StagedHubOptions options, std::shared_ptr<HubShared> shared)
       : options_(options), shared_(std::move(shared)) {
     this_process::trap_exits();
     open_.reserve(hub_block_events);
@@ -136,13 +114,48 @@ class StagedHub : public GenServer<StagedHub<E>> {
     flush();
   }
 
+  void handle_call(Ack ack, From<Ack> from) {
+    flush();
+    if (members_.empty() || stopping_) {
+      shared_->discarded.fetch_add(1, std::memory_order_relaxed);
+      from.reply({});
+      return;
+    }
+    if (blocked_.empty() && line_has_room()) {
+      spread(batch_of(std::move(ack.event)));
+      from.reply({});
+    } else if (blocked_.size() < options_.wait_events_max) {
+      blocked_.push_back({std::move(ack.event), std::move(from)});
+    } else {
+      from.reply(Error(ErrorCode::refused, concat(blocked_.size(), " publishers wait already for room")));
+    }
+  }
+
+  void handle_call(Sync sync, From<Sync> from) {
+    flush();
+    if (members_.empty() || stopping_) {
+      shared_->discarded.fetch_add(1, std::memory_order_relaxed);
+      from.reply(std::vector<HandlerOutcome>());
+      return;
+    }
+    auto ticket = std::make_shared<SyncTicket>(
+        [from = std::move(from)](std::vector<HandlerOutcome> outcomes) mutable { from.reply(std::move(outcomes)); });
+    for (const auto& entry : members_) {
+      if (entry->member.state != HandlerState::stopping) ticket->expect(entry->member.id, entry->member.name());
+    }
+    if (sync.limit > Duration::zero()) ticket->timer = this->send_after(sync.limit, SyncDue{ticket});
+    spread(batch_of(std::move(sync.event)), ticket);
+    ticket->answer_if_done();
+  }
+  void handle_info(const SyncDue& due) { due.ticket->answer(); }
+
   void handle_cast(Ask ask) {
     Member* asker = find(ask.id);
     if (asker == nullptr || asker->member.start_number != ask.start_number || !asker->member.pid) return;
     flush();
     asker->member.hand_done();
     if (asker->member.state == HandlerState::starting) asker->member.state = HandlerState::running;
-    asker->added.reply(Result<void>());
+    answer(*asker, {});
     dispatch(*asker);
     advance_wait_line();
     asker->member.show_edge(line_);
@@ -153,34 +166,73 @@ class StagedHub : public GenServer<StagedHub<E>> {
   // --- handlers come and go ------------------------------------------------------------------------------------------
   void handle_call(Add add, From<Add> from) {
     flush();
-    if (stopping_) {
-      from.reply(Error(ErrorCode::shutting_down, "the event manager stops"));
-      return;
-    }
-    if (Result<void> valid = check_spec(add.spec); !valid) {
+    Result<void> valid = check_new(add.spec);
+    if (valid && find(add.spec.name) != nullptr) valid = handler_exists(add.spec.name);
+    if (!valid) {
       from.reply(valid.error());
       return;
     }
-    const HandlerRestartPolicy policy = add.spec.options.restart;
-    std::shared_ptr<EdgeCounters> edge =
-        this->runtime().edges().add(concat("events ", this_process::pid().number(), " -> ", add.spec.name));
-    auto entry = std::make_unique<Member>(next_id_++, std::move(add.spec), HandlerRestarts(policy), std::move(edge));
-    entry->added = std::move(from);
-    join_wait_line(entry->member);
-    start_process(entry->member);
-    members_.push_back(std::move(entry));
+    Member& added = add_entry(std::move(add.spec), std::move(from));
+    start_process(added.member);
+  }
+
+  void handle_call(Swap swap, From<Swap> from) {
+    flush();
+    Member* old = find(swap.name);
+    if (old != nullptr && old->member.state == HandlerState::stopping) old = nullptr;
+    const Member* same = find(swap.spec.name);
+    Result<void> valid = check_new(swap.spec);
+    if (valid && same != nullptr && same != old) valid = handler_exists(swap.spec.name);
+    if (!valid) {
+      from.reply(valid.error());
+      return;
+    }
+    Member& added = add_entry(std::move(swap.spec), std::move(from));
+    if (old == nullptr) {
+      start_process(added.member);
+      return;
+    }
+    old->successor = added.member.id;
+    old->gone = ExitReason::custom("swapped");
+    begin_end(*old, handler_end_limit, ExitReason::normal);
     publish_wanted();
+    advance_wait_line();
+  }
+  void handle_cast(Inherit inherit) {
+    Member* old = find(inherit.id);
+    if (old != nullptr) old->inheritance = std::move(inherit.what);
+  }
+
+  void handle_call(CallHandler call, From<CallHandler> from) {
+    flush();
+    Member* called = find(call.name);
+    if (called == nullptr) {
+      from.reply(no_handler(call.name));
+      return;
+    }
+    const StagedMember<E>& member = called->member;
+    if (!member.pid) {
+      from.reply(
+          Error(ErrorCode::unavailable, concat("handler \"", call.name, "\" is ", to_string(member.state), " now")));
+      return;
+    }
+    auto reply = [from = std::move(from)](Result<void> done) mutable { from.reply(std::move(done)); };
+    if (member.spec->options.blocking) {
+      send_call<true>(member, std::move(call.call), std::move(reply));
+    } else {
+      send_call<false>(member, std::move(call.call), std::move(reply));
+    }
   }
 
   void handle_call(const Remove& remove, From<Remove> from) {
     flush();
     Member* leaver = find(remove.name);
     if (leaver == nullptr || leaver->member.state == HandlerState::stopping) {
-      from.reply(Error(ErrorCode::not_found, concat("no handler \"", remove.name, "\"")));
+      from.reply(no_handler(remove.name));
       return;
     }
     leaver->removed = std::move(from);
-    begin_end(*leaver, handler_end_limit);
+    begin_end(*leaver, handler_end_limit, ExitReason::normal);
     publish_wanted();
     advance_wait_line();
     end_if_empty();
@@ -190,7 +242,7 @@ class StagedHub : public GenServer<StagedHub<E>> {
     flush();
     Member* found = find(restart.name);
     if (found == nullptr || found->member.state == HandlerState::stopping) {
-      return Error(ErrorCode::not_found, concat("no handler \"", restart.name, "\""));
+      return no_handler(restart.name);
     }
     StagedMember<E>& member = found->member;
     this_process::cancel_timer(std::exchange(member.timer, TimerRef()));
@@ -207,7 +259,9 @@ class StagedHub : public GenServer<StagedHub<E>> {
   std::vector<std::string> handle_call(Which /*which*/) {
     std::vector<std::string> names;
     names.reserve(members_.size());
-    for (const auto& entry : members_) names.push_back(entry->member.name());
+    for (const auto& entry : members_) {
+      if (entry->member.state != HandlerState::stopping) names.push_back(entry->member.name());
+    }
     return names;
   }
 
@@ -239,13 +293,34 @@ class StagedHub : public GenServer<StagedHub<E>> {
     if (member.state == HandlerState::stopping) {
       member.settle(view, HandLoss::shutdown);
       remove_entry(*ended);
+    } else if (handler_left(exit.reason) && !ended->added) {
+      member.settle(view, HandLoss::shutdown);
+      remove_entry(*ended);
+      publish_wanted();
     } else if (exit.reason.normal_ish()) {
       member.settle(view, HandLoss::consumer_down);
       member.last_error = "ended itself";
-      give_up_restarts(*ended, HandlerState::stopped);
+      if (member.spec->options.restart_type == HandlerRestart::permanent && !ended->added) {
+        restart_later(*ended);
+      } else {
+        give_up_restarts(*ended, HandlerState::stopped);
+      }
     } else {
       on_crash(*ended, exit.reason, view);
     }
+    advance_wait_line();
+    end_if_empty();
+  }
+
+  /// An owner has ended: its handlers go with it.
+  void handle_info(const Down& down) {
+    flush();
+    for (Member* entry : entries()) {
+      if (entry->owner != down.ref || entry->member.state == HandlerState::stopping) continue;
+      entry->gone = ExitReason::shutdown;
+      begin_end(*entry, handler_end_limit, ExitReason::shutdown);
+    }
+    publish_wanted();
     advance_wait_line();
     end_if_empty();
   }
@@ -270,7 +345,10 @@ class StagedHub : public GenServer<StagedHub<E>> {
 
   void handle_info(DrainDue /*due*/) {
     flush();
-    for (Member* entry : entries()) begin_end(*entry, handler_grace_at_stop);
+    for (Member* entry : entries()) {
+      if (entry->member.state == HandlerState::stopping) continue;
+      begin_end(*entry, handler_grace_at_stop, ExitReason::shutdown);
+    }
     end_if_empty();
   }
 
@@ -282,6 +360,7 @@ class StagedHub : public GenServer<StagedHub<E>> {
     for (Member* entry : entries()) {
       StagedMember<E>& member = entry->member;
       if (member.pid) give_up_process(member, HandLoss::shutdown, "its manager ended");
+      entry->successor = 0;
       member.dropped.shutdown += member.waiting.clear();
       member.leave_wait_line(line_, member.dropped.shutdown);
       remove_entry(*entry);
@@ -290,13 +369,23 @@ class StagedHub : public GenServer<StagedHub<E>> {
   }
 
  private:
+  using Answer = std::move_only_function<void(Result<void>)>;
+
   /// A subscription and who waits for news of it.
   struct Member {
     template <class... Args>
     explicit Member(Args&&... args) : member(std::forward<Args>(args)...) {}
     StagedMember<E> member;
-    From<Add> added;
+    Answer added;
     From<Remove> removed;
+    MonitorRef owner = {};        // of its owner; 0 without
+    std::uint64_t successor = 0;  // the handler that waits for its place; 0 without
+    std::any inheritance;         // what it leaves to that one
+    ExitReason gone = ExitReason::normal;
+  };
+  struct Blocked {
+    E event;
+    From<Ack> from;
   };
 
   // --- events --------------------------------------------------------------------------------------------------------
@@ -312,17 +401,30 @@ class StagedHub : public GenServer<StagedHub<E>> {
     spread(builder.build());
   }
 
-  void spread(const Batch<E>& batch) {
+  [[nodiscard]] static Batch<E> batch_of(E&& event) {
+    BatchBuilder<E> builder(1);
+    builder.emplace(std::move(event));
+    return builder.build();
+  }
+  [[nodiscard]] bool somebody_waits() const noexcept {
+    return std::ranges::any_of(members_, [](const auto& entry) { return entry->member.in_wait_line; });
+  }
+  /// Whether one more event would not be dropped for those who wait.
+  [[nodiscard]] bool line_has_room() const noexcept {
+    return options_.wait_events_max == 0 || line_.events.size() < options_.wait_events_max || !somebody_waits();
+  }
+
+  /// `ticket`: of a batch of one whose publisher waits.
+  void spread(const Batch<E>& batch, const std::shared_ptr<SyncTicket>& ticket = {}) {
     const std::size_t count = batch.size();
     if (count == 0) return;
     const SteadyTime now = this->runtime().clock().steady_now();
     published_ += count;
     std::size_t accepted = 0;
-    bool somebody_waits = false;
-    for (const auto& entry : members_) somebody_waits = somebody_waits || entry->member.in_wait_line;
-    if (somebody_waits) {
+    const bool shared = somebody_waits();
+    if (shared) {
       accepted = std::min(count, options_.wait_events_max - std::min(options_.wait_events_max, line_.events.size()));
-      line_.events.push(batch.slice(0, accepted), now);
+      line_.events.push(batch.slice(0, accepted), now, ticket ? std::make_shared<SyncReceipt>(ticket) : nullptr);
     }
     for (const auto& entry : members_) {
       StagedMember<E>& member = entry->member;
@@ -330,16 +432,18 @@ class StagedHub : public GenServer<StagedHub<E>> {
       member.published += count;
       if (member.in_wait_line) {
         member.dropped.overflow += count - accepted;
+        if (ticket && accepted == 0) ticket->settle(member.id, EventFate::dropped);
       } else if (member.waits()) {
         member.dropped.consumer_down += count;  // failed: it must not hold up the others
+        if (ticket) ticket->settle(member.id, EventFate::dropped);
       } else {
-        member.waiting.push(batch, now);
+        member.waiting.push(batch, now, ticket ? std::make_shared<SyncReceipt>(ticket, member.id) : nullptr);
         member.apply_rule();
       }
       dispatch(*entry);
       member.show_edge(line_);
     }
-    if (somebody_waits) advance_wait_line();
+    if (shared) advance_wait_line();
   }
 
   void count_refused() {
@@ -369,8 +473,24 @@ class StagedHub : public GenServer<StagedHub<E>> {
     ServerRef<Process>(member.pid).cast(typename Process::Next{member.next_hand()});
   }
 
-  /// Moves the shared line on, as long as every handler in it has asked and has nothing else to do.
+  template <bool OwnThread>
+  static void send_call(const StagedMember<E>& member, std::unique_ptr<HandlerCall> call, Answer reply) {
+    using Process = HandlerProcess<E, OwnThread>;
+    ServerRef<Process>(member.pid).cast(typename Process::Call{std::move(call), std::move(reply)});
+  }
+
+  /// Moves the shared line on, and takes the events of publishers that waited for room in it.
   void advance_wait_line() {
+    move_wait_line();
+    while (!blocked_.empty() && line_has_room()) {
+      Blocked next = std::move(blocked_.front());
+      blocked_.pop_front();
+      next.from.reply({});
+      spread(batch_of(std::move(next.event)));
+    }
+  }
+  /// As long as every handler in it has asked and has nothing else to do.
+  void move_wait_line() {
     while (!line_.events.empty()) {
       std::size_t most = line_.events.size();
       bool somebody = false;
@@ -389,6 +509,9 @@ class StagedHub : public GenServer<StagedHub<E>> {
         if (!member.in_wait_line) continue;
         std::vector<TimedBatch<E>> own = taken;
         drop_events(own, static_cast<std::size_t>(std::clamp(member.joined_at, first, line_.first) - first));
+        for (TimedBatch<E>& batch : own) {
+          if (batch.receipt) batch.receipt = batch.receipt->of_handler(member.id);
+        }
         member.waiting.push_front(std::move(own));
         dispatch(*entry);
         member.show_edge(line_);
@@ -397,17 +520,17 @@ class StagedHub : public GenServer<StagedHub<E>> {
   }
 
   // --- processes -----------------------------------------------------------------------------------------------------
-  void start_process(StagedMember<E>& member) {
+  void start_process(StagedMember<E>& member, std::any inheritance = {}) {
     ++member.start_number;
     member.state = HandlerState::starting;
     if (member.spec->options.blocking) {
-      start_process_as<true>(member);
+      start_process_as<true>(member, std::move(inheritance));
     } else {
-      start_process_as<false>(member);
+      start_process_as<false>(member, std::move(inheritance));
     }
   }
   template <bool OwnThread>
-  void start_process_as(StagedMember<E>& member) {
+  void start_process_as(StagedMember<E>& member, std::any inheritance) {
     using Process = HandlerProcess<E, OwnThread>;
     StartOptions options;
     options.parent = this_process::pid();
@@ -417,7 +540,7 @@ class StagedHub : public GenServer<StagedHub<E>> {
     const ServerRef<Process> process = start_unwaited<Process>(
         this->runtime(), std::move(options), &this->runtime().clock(), member.spec, member.progress, std::move(ask));
     member.pid = process.pid();
-    process.cast(typename Process::Begin{});
+    process.cast(typename Process::Begin{std::move(inheritance)});
   }
 
   /// Does without the member's process from now on, whatever it is at.
@@ -435,12 +558,21 @@ class StagedHub : public GenServer<StagedHub<E>> {
     member.settle(view, retry ? HandLoss::retried : threw ? HandLoss::crashed : HandLoss::consumer_down);
     member.last_error = reason.to_string();
     if (entry.added) {  // its first init: whoever adds it decides
-      entry.added.reply(
-          Error(ErrorCode::exited, concat("handler \"", member.name(), "\": init failed: ", member.last_error)));
-      remove_entry(entry);
-      publish_wanted();
+      answer(entry,
+             Error(ErrorCode::exited, concat("handler \"", member.name(), "\": init failed: ", member.last_error)));
+      remove_unseen(entry);
       return;
     }
+    if (member.spec->options.restart_type == HandlerRestart::temporary) {
+      this->runtime().logger().error("handler.failed", {{"handler", member.name()}, {"reason", member.last_error}});
+      give_up_restarts(entry, HandlerState::failed);
+    } else {
+      restart_later(entry);
+    }
+  }
+
+  void restart_later(Member& entry) {
+    StagedMember<E>& member = entry.member;
     member.apply_rule();
     const std::optional<Duration> delay = member.restarts_of.crashed(this->runtime().clock().steady_now());
     if (!delay) {
@@ -458,9 +590,8 @@ class StagedHub : public GenServer<StagedHub<E>> {
     StagedMember<E>& member = entry.member;
     member.state = state;
     if (entry.added) {
-      entry.added.reply(Error(ErrorCode::exited, concat("handler \"", member.name(), "\" ended itself in init")));
-      remove_entry(entry);
-      publish_wanted();
+      answer(entry, Error(ErrorCode::exited, concat("handler \"", member.name(), "\" ended itself in init")));
+      remove_unseen(entry);
       return;
     }
     if (member.waits()) {
@@ -471,8 +602,9 @@ class StagedHub : public GenServer<StagedHub<E>> {
     finish_if_drained(entry);
   }
 
-  /// Asks the handler to end; what waits for it is dropped. Without a process it is gone at once.
-  void begin_end(Member& entry, Duration limit) {
+  /// Asks the handler to end, whose terminate gets `reason`; what waits for it is dropped. Without a process it is gone
+  /// at once.
+  void begin_end(Member& entry, Duration limit, const ExitReason& reason) {
     StagedMember<E>& member = entry.member;
     this_process::cancel_timer(std::exchange(member.timer, TimerRef()));
     member.leave_wait_line(line_, member.dropped.shutdown);
@@ -482,14 +614,25 @@ class StagedHub : public GenServer<StagedHub<E>> {
       remove_entry(entry);
       return;
     }
-    member.progress->ask_to_end();
+    std::move_only_function<void(std::any)> give;
+    if (entry.successor == 0) {
+      member.progress->ask_to_end();
+    } else {  // it goes on until it has been asked what it leaves
+      give = [hub = this->self(), id = member.id](std::any what) { hub.cast(Inherit{id, std::move(what)}); };
+    }
     if (member.spec->options.blocking) {
-      ServerRef<HandlerProcess<E, true>>(member.pid).cast(typename HandlerProcess<E, true>::Finish{});
+      finish<true>(member, reason, std::move(give));
     } else {
-      ServerRef<HandlerProcess<E, false>>(member.pid).cast(typename HandlerProcess<E, false>::Finish{});
+      finish<false>(member, reason, std::move(give));
     }
     member.timer = this->send_after(limit, EndDue{member.id});
     member.show_edge(line_);
+  }
+  template <bool OwnThread>
+  static void finish(const StagedMember<E>& member, const ExitReason& reason,
+                     std::move_only_function<void(std::any)> give) {
+    using Process = HandlerProcess<E, OwnThread>;
+    ServerRef<Process>(member.pid).cast(typename Process::Finish{reason, std::move(give)});
   }
 
   /// While the manager stops: a handler that has nothing left to do ends.
@@ -498,7 +641,7 @@ class StagedHub : public GenServer<StagedHub<E>> {
     if (!stopping_ || member.state == HandlerState::stopping) return;
     const bool idle = member.state == HandlerState::failed || member.state == HandlerState::stopped ||
                       (member.asked && member.waiting.empty() && member.waiting_in_line(line_) == 0);
-    if (idle) begin_end(entry, handler_end_limit);
+    if (idle) begin_end(entry, handler_end_limit, ExitReason::shutdown);
   }
 
   /// The last that is seen of a handler. Invalidates `entry`.
@@ -510,7 +653,42 @@ class StagedHub : public GenServer<StagedHub<E>> {
     HandlerStats last = member.stats(line_, this->runtime().clock().steady_now());
     const bool by_request = entry.removed.reply(last);
     if (stopping_ && !by_request) last_figures_.push_back(std::move(last));
+    if (entry.owner.id != 0) this_process::demonitor(entry.owner);
+    if (member.spec->tell_owner) {
+      const bool with_manager = stopping_ && entry.gone == ExitReason::normal && !by_request;
+      member.spec->tell_owner(HandlerGone{member.name(), with_manager ? ExitReason::shutdown : entry.gone});
+    }
+    const std::uint64_t successor = entry.successor;
+    std::any inheritance = std::move(entry.inheritance);
     std::erase_if(members_, [&](const std::unique_ptr<Member>& known) { return known.get() == &entry; });
+    Member* next = successor != 0 ? find(successor) : nullptr;
+    if (next != nullptr && next->member.start_number == 0) start_process(next->member, std::move(inheritance));
+  }
+  /// Of a handler whose init never returned: nobody is told but who added it.
+  void remove_unseen(Member& entry) {
+    if (entry.owner.id != 0) this_process::demonitor(entry.owner);
+    this_process::cancel_timer(std::exchange(entry.member.timer, TimerRef()));
+    std::erase_if(members_, [&](const std::unique_ptr<Member>& known) { return known.get() == &entry; });
+    publish_wanted();
+  }
+  static void answer(Member& entry, Result<void> result) {
+    if (Answer waiting = std::exchange(entry.added, nullptr)) waiting(std::move(result));
+  }
+
+  /// A new handler, which has no process yet. `from`: who waits for its init.
+  template <class Message>
+  Member& add_entry(HandlerSpec<E>&& spec, From<Message> from) {
+    const HandlerRestartPolicy policy = spec.options.restart;
+    const Pid owner = spec.owner;
+    std::shared_ptr<EdgeCounters> edge =
+        this->runtime().edges().add(concat("events ", this_process::pid().number(), " -> ", spec.name));
+    Member& added = *members_.emplace_back(
+        std::make_unique<Member>(next_id_++, std::move(spec), HandlerRestarts(policy), std::move(edge)));
+    added.added = [from = std::move(from)](Result<void> result) mutable { from.reply(std::move(result)); };
+    if (owner) added.owner = this_process::monitor(owner);
+    join_wait_line(added.member);
+    publish_wanted();
+    return added;
   }
 
   void begin_stop(Duration limit) {
@@ -518,6 +696,8 @@ class StagedHub : public GenServer<StagedHub<E>> {
     if (stopping_) return;
     stopping_ = true;
     shared_->wanted.store(0);
+    for (Blocked& waiting : blocked_) waiting.from.reply(Error(ErrorCode::shutting_down, "the event manager stops"));
+    blocked_.clear();
     this->send_after(limit, DrainDue{});
     for (Member* entry : entries()) finish_if_drained(*entry);
     advance_wait_line();
@@ -547,18 +727,14 @@ class StagedHub : public GenServer<StagedHub<E>> {
     return stats;
   }
 
-  [[nodiscard]] Result<void> check_spec(const HandlerSpec<E>& spec) {
-    if (spec.name.empty() || !spec.make) {
-      return Error(ErrorCode::configuration, "a handler needs a name and a way to make it: see event_handler()");
+  [[nodiscard]] Result<void> check_new(const HandlerSpec<E>& spec) const {
+    if (stopping_) return Error(ErrorCode::shutting_down, "the event manager stops");
+    if (!options_.may_wait && std::holds_alternative<WaitWhenFull>(spec.options.overflow)) {
+      return Error(ErrorCode::configuration,
+                   concat("handler \"", spec.name, "\": the supervised manager has no rule `wait`: use keep_newest, or "
+                                                   "the staged manager"));
     }
-    if (find(spec.name) != nullptr) {
-      return Error(ErrorCode::already_exists, concat("handler \"", spec.name, "\" exists"));
-    }
-    if (spec.options.batch_max == 0 || spec.options.batch_max > handler_batch_limit) {
-      return Error(ErrorCode::configuration, concat("handler \"", spec.name, "\": batch_max must be 1..",
-                                                    handler_batch_limit, ", got ", spec.options.batch_max));
-    }
-    return check(spec.options.overflow, spec.name);
+    return check_handler_spec(spec);
   }
 
   void join_wait_line(StagedMember<E>& member) {
@@ -593,7 +769,12 @@ class StagedHub : public GenServer<StagedHub<E>> {
   [[nodiscard]] Member* find(std::uint64_t id) const {
     return find_if([id](const StagedMember<E>& member) { return member.id == id; });
   }
+  /// One that stays before one that goes.
   [[nodiscard]] Member* find(const std::string& name) const {
+    Member* staying = find_if([&name](const StagedMember<E>& member) {
+      return member.name() == name && member.state != HandlerState::stopping;
+    });
+    if (staying != nullptr) return staying;
     return find_if([&name](const StagedMember<E>& member) { return member.name() == name; });
   }
   [[nodiscard]] Member* find(Pid pid) const {
@@ -601,7 +782,7 @@ class StagedHub : public GenServer<StagedHub<E>> {
   }
 
   StagedHubOptions options_;
-  std::shared_ptr<StagedShared> shared_;  // with the manager and its publishers; ends with the last of them
+  std::shared_ptr<HubShared> shared_;  // with the manager and its publishers; ends with the last of them
   std::vector<E> open_;                   // single events that came since the last flush
   bool flush_is_coming_ = false;
   bool stopping_ = false;
@@ -611,6 +792,7 @@ class StagedHub : public GenServer<StagedHub<E>> {
   std::uint64_t next_id_ = 1;
   std::uint64_t published_ = 0;
   std::uint64_t refused_seen_ = 0;
+  std::deque<Blocked> blocked_;  // publishers that wait for room in the line
   std::vector<From<Stop>> stop_calls_;
   std::vector<HandlerStats> last_figures_;  // of handlers that ended while the manager stops
 };

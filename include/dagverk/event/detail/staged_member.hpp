@@ -99,7 +99,7 @@ class StagedMember {
 
   /// Takes the next events for its hands; they go to its process.
   [[nodiscard]] std::vector<Batch<E>> next_hand() {
-    in_hand = waiting.take(hand_max());
+    in_hand = waiting.take_hand(hand_max());
     in_hand_count = count_events(in_hand);
     asked = false;
     std::vector<Batch<E>> batches;
@@ -112,6 +112,7 @@ class StagedMember {
   void hand_done() {
     const HandlerProgress::View view = progress->view();
     DAGVERK_ASSERT(view.settled() == in_hand_count);
+    tell_settled(view);
     delivered += view.delivered;
     dropped.filtered += view.filtered;
     in_hand.clear();
@@ -124,6 +125,10 @@ class StagedMember {
   void settle(const HandlerProgress::View& view, HandLoss loss) {
     delivered += view.delivered;
     dropped.filtered += view.filtered;
+    tell_settled(view);
+    if (loss == HandLoss::crashed && view.failing_count != 0 && view.settled() == 0 && waited_for()) {
+      in_hand.front().receipt->set_fate(EventFate::crashed);
+    }
     std::vector<TimedBatch<E>> rest = std::move(in_hand);
     drop_events(rest, view.settled());
     const std::size_t rest_count = in_hand_count - view.settled();
@@ -184,6 +189,13 @@ class StagedMember {
   }
 
  private:
+  /// Whether what it holds is one event whose publisher waits.
+  [[nodiscard]] bool waited_for() const noexcept { return in_hand.size() == 1 && in_hand.front().receipt; }
+  void tell_settled(const HandlerProgress::View& view) const {
+    if (!waited_for() || view.settled() == 0) return;
+    in_hand.front().receipt->set_fate(view.filtered != 0 ? EventFate::filtered : EventFate::handled);
+  }
+
   [[nodiscard]] std::optional<SteadyTime> oldest_event(std::size_t settled, const WaitLine<E>& line) const {
     for (const TimedBatch<E>& batch : in_hand) {
       if (settled < batch.events.size()) return batch.at;

@@ -1,0 +1,208 @@
+#pragma once
+
+#include "dagverk/event/detail/handler_process.hpp"
+#include "dagverk/event/detail/hub_messages.hpp"
+#include "dagverk/event/event_manager.hpp"
+#include "dagverk/runtime/this_process.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace dagverk {
+
+/// The most messages that a manager's mailbox can count.
+inline constexpr std::size_t ingress_limit = 1'000'000;
+
+}  // namespace dagverk
+
+namespace dagverk::detail {
+
+/// An event manager's object: everything that is the same whatever its process `Hub` does with events.
+///
+/// Semantics: Hub is a GenServer that takes the HubMessages and is constructed from `Options` and the shared part.
+/// Threads:   as EventManager.
+/// Lifetime:  borrows the runtime. The destructor stops the hub, as the managers say.
+template <class E, class Hub>
+class HubManager : public EventManager<E> {
+ public:
+  ~HubManager() override {
+    if (!RuntimeBase::alive(hub_.pid())) return;
+    if (this_process::inside()) {
+      hub_.cast(typename Hub::StopSoon{event_stop_limit_default});
+      return;
+    }
+    // The limit of the stop bounds the wait; what the last figures say is for those who call stop themselves.
+    static_cast<void>(
+        hub_.template call_blocking_within<typename Hub::Stop>(Duration::zero(), event_stop_limit_default));
+  }
+
+  void notify(E event) override {
+    if (!this->wants(EventKind<E>::of(event))) {
+      shared_->discarded.fetch_add(1, std::memory_order_relaxed);
+      return;
+    }
+    if (hub_.pid().core()->mailbox_depth() >= ingress_max_) [[unlikely]] {
+      shared_->refused.fetch_add(1, std::memory_order_relaxed);
+      return;
+    }
+    if (!send(hub_.pid(), make_cast<Hub, typename Hub::PublishOne>(std::move(event)))) [[unlikely]] {
+      shared_->discarded.fetch_add(1, std::memory_order_relaxed);
+    }
+  }
+
+  /// As above, for many at once. A batch of at most 1,024 events is shared with every handler as it is; a larger one,
+  /// or a slice of one, is copied into such (when events can be copied).
+  void notify(Batch<E> events) override {
+    if constexpr (std::is_copy_constructible_v<E>) {
+      if (some_unwanted(events)) events = only_wanted(events);
+    }
+    if constexpr (std::is_copy_constructible_v<E>) {
+      if (events.stored_size() > shared_batch_events) {
+        std::span<const E> rest = events.span();
+        while (!rest.empty()) {
+          const std::size_t count = std::min(rest.size(), shared_batch_events);
+          publish(make_batch(rest.first(count)));
+          rest = rest.subspan(count);
+        }
+        return;
+      }
+    }
+    if (!events.empty()) publish(std::move(events));
+  }
+
+  [[nodiscard]] RuntimeBase& runtime() const noexcept override { return runtime_; }
+  /// The process that runs this manager; for tools.
+  [[nodiscard]] Pid pid() const noexcept { return hub_.pid(); }
+
+ protected:
+  template <class Options>
+  HubManager(RuntimeBase& runtime, StartOptions start, std::size_t ingress_max, Options options)
+      : HubManager(runtime, std::move(start), ingress_max, std::move(options), std::make_shared<HubShared>()) {}
+
+  [[nodiscard]] ServerRef<Hub> hub() const noexcept { return hub_; }
+
+ private:
+  template <class Options>
+  HubManager(RuntimeBase& runtime, StartOptions start, std::size_t ingress_max, Options options,
+             std::shared_ptr<HubShared> shared)
+      : EventManager<E>(std::shared_ptr<const std::atomic<std::uint64_t>>(shared, &shared->wanted)),
+        runtime_(runtime),
+        ingress_max_(std::min(ingress_max, ingress_limit)),
+        shared_(std::move(shared)),
+        hub_(start_unwaited<Hub>(runtime, std::move(start), std::move(options), shared_)) {}
+
+  void publish(Batch<E> part) {
+    const std::size_t count = part.size();
+    if (shared_->under_way.fetch_add(count, std::memory_order_relaxed) + count > ingress_max_) {
+      shared_->under_way.fetch_sub(count, std::memory_order_relaxed);
+      shared_->refused.fetch_add(count, std::memory_order_relaxed);
+      return;
+    }
+    if (!send(hub_.pid(), make_cast<Hub, typename Hub::PublishBatch>(std::move(part)))) {
+      shared_->under_way.fetch_sub(count, std::memory_order_relaxed);
+      shared_->discarded.fetch_add(count, std::memory_order_relaxed);
+    }
+  }
+
+  [[nodiscard]] bool some_unwanted(const Batch<E>& events) const noexcept {
+    const EventKinds kinds = EventKinds::from_word(shared_->wanted.load(std::memory_order_relaxed));
+    if (kinds == EventKinds::all()) return false;
+    return std::any_of(events.begin(), events.end(),
+                       [&](const E& event) { return !kinds.contains(EventKind<E>::of(event)); });
+  }
+  [[nodiscard]] Batch<E> only_wanted(const Batch<E>& events) {
+    BatchBuilder<E> builder;
+    for (const E& event : events) {
+      if (this->wants(EventKind<E>::of(event))) builder.emplace(event);
+    }
+    shared_->discarded.fetch_add(events.size() - builder.size(), std::memory_order_relaxed);
+    return builder.build();
+  }
+
+  Async<Result<void>> do_add(HandlerSpec<E> spec) override {
+    Result<void> added = co_await hub_.template call<typename Hub::Add>(std::move(spec));
+    co_return added;
+  }
+  Async<Result<HandlerStats>> do_remove(std::string name) override {
+    // The hub ends the handler within its own limit.
+    Result<HandlerStats> last =
+        co_await hub_.template call_within<typename Hub::Remove>(2 * handler_end_limit, std::move(name));
+    co_return last;
+  }
+  Async<Result<void>> do_restart(std::string name) override {
+    Result<void> restarted = co_await hub_.template call<typename Hub::Restart>(std::move(name));
+    co_return restarted;
+  }
+  Async<Result<std::vector<std::string>>> do_which() override {
+    Result<std::vector<std::string>> names = co_await hub_.template call<typename Hub::Which>();
+    co_return names;
+  }
+  Async<Result<EventStats>> do_stats() override {
+    Result<EventStats> stats = co_await hub_.template call<typename Hub::Stats>();
+    if (!stats) {
+      if (shared_->last_stats.load() != nullptr) co_return last_stats();
+    }
+    co_return stats;
+  }
+  Async<Result<EventStats>> do_stop(Duration limit) override {
+    Result<EventStats> stats = co_await hub_.template call_within<typename Hub::Stop>(Duration::zero(), limit);
+    if (!stats) {
+      if (shared_->last_stats.load() != nullptr) co_return last_stats();
+    }
+    co_return stats;
+  }
+
+  Async<Result<void>> do_ack(E event, Duration limit) override {
+    if (!this->wants(EventKind<E>::of(event))) {
+      shared_->discarded.fetch_add(1, std::memory_order_relaxed);
+      co_return Result<void>();
+    }
+    Result<void> taken = co_await hub_.template call_within<typename Hub::Ack>(limit, std::move(event));
+    co_return taken;
+  }
+  Async<Result<std::vector<HandlerOutcome>>> do_sync(E event, Duration limit) override {
+    if (!this->wants(EventKind<E>::of(event))) {
+      shared_->discarded.fetch_add(1, std::memory_order_relaxed);
+      co_return std::vector<HandlerOutcome>();
+    }
+    // A hub that can answers at the limit; ours is for one that is busy itself.
+    const Duration patience = limit > Duration::zero() ? limit + sync_patience : Duration::zero();
+    Result<std::vector<HandlerOutcome>> outcomes =
+        co_await hub_.template call_within<typename Hub::Sync>(patience, std::move(event), limit);
+    co_return outcomes;
+  }
+  Async<Result<void>> do_call(std::string name, std::unique_ptr<HandlerCall> call, Duration limit) override {
+    Result<void> done =
+        co_await hub_.template call_within<typename Hub::CallHandler>(limit, std::move(name), std::move(call));
+    co_return done;
+  }
+  Async<Result<void>> do_swap(std::string name, HandlerSpec<E> spec) override {
+    // The old one has its own limit to end in, the new one as long again.
+    Result<void> swapped = co_await hub_.template call_within<typename Hub::Swap>(2 * handler_end_limit, std::move(name),
+                                                                                  std::move(spec));
+    co_return swapped;
+  }
+
+  [[nodiscard]] EventStats last_stats() const {
+    EventStats stats = *shared_->last_stats.load();
+    stats.discarded = shared_->discarded.load(std::memory_order_relaxed);  // of those who publish after the end
+    return stats;
+  }
+
+  static constexpr Duration sync_patience = std::chrono::milliseconds(100);
+
+  RuntimeBase& runtime_;
+  std::size_t ingress_max_;
+  std::shared_ptr<HubShared> shared_;  // with the hub's process
+  ServerRef<Hub> hub_;
+};
+
+}  // namespace dagverk::detail

@@ -1,0 +1,109 @@
+#pragma once
+
+#include "dagverk/event/detail/handler_call.hpp"
+#include "dagverk/event/event_handler.hpp"
+#include "dagverk/event/event_outcome.hpp"
+#include "dagverk/event/event_stats.hpp"
+#include "dagverk/stage/batch.hpp"
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace dagverk::detail {
+
+inline constexpr Duration handler_end_limit = std::chrono::seconds(5);
+inline constexpr std::size_t shared_batch_events = 1024;  ///< larger batches are cut, so that a part pins no more
+
+/// What publishers and a manager's process share: publishers never wait for it.
+struct HubShared {
+  HubShared() = default;
+  HubShared(const HubShared&) = delete;
+  HubShared& operator=(const HubShared&) = delete;
+  ~HubShared() { delete last_stats.load(); }
+
+  std::atomic<std::uint64_t> wanted{0};     ///< kinds; 0 without handlers and after the end
+  std::atomic<std::uint64_t> discarded{0};  ///< events
+  std::atomic<std::uint64_t> refused{0};    ///< events turned away because too many were under way to the hub
+  std::atomic<std::size_t> under_way{0};    ///< events of batches under way to the hub
+  std::atomic<const EventStats*> last_stats{nullptr};  ///< the hub's last word; set once
+};
+
+/// What a manager's object says to its process, whatever kind of manager it is. EventManager says what each does.
+template <class E>
+struct HubMessages {
+  struct PublishOne {
+    E event;
+  };
+  struct PublishBatch {
+    Batch<E> events;
+  };
+  struct Ack {
+    using Reply = void;
+    E event;
+  };
+  struct Sync {
+    using Reply = std::vector<HandlerOutcome>;
+    E event;
+    Duration limit;
+  };
+  struct Add {
+    using Reply = void;
+    HandlerSpec<E> spec;
+  };
+  struct Swap {
+    using Reply = void;
+    std::string name;
+    HandlerSpec<E> spec;
+  };
+  struct Remove {
+    using Reply = HandlerStats;
+    std::string name;
+  };
+  struct Restart {
+    using Reply = void;
+    std::string name;
+  };
+  struct CallHandler {
+    using Reply = void;
+    std::string name;
+    std::unique_ptr<HandlerCall> call;
+  };
+  struct Which {
+    using Reply = std::vector<std::string>;
+  };
+  struct Stats {
+    using Reply = EventStats;
+  };
+  struct Stop {
+    using Reply = EventStats;
+    Duration limit;
+  };
+  struct StopSoon {
+    Duration limit;
+  };
+};
+
+/// Errors: `configuration` when a part is missing or out of range.
+template <class E>
+[[nodiscard]] Result<void> check_handler_spec(const HandlerSpec<E>& spec) {
+  if (spec.name.empty() || !spec.make) {
+    return Error(ErrorCode::configuration, "a handler needs a name and a way to make it: see event_handler()");
+  }
+  if (spec.options.batch_max == 0 || spec.options.batch_max > handler_batch_limit) {
+    return Error(ErrorCode::configuration, concat("handler \"", spec.name, "\": batch_max must be 1..",
+                                                  handler_batch_limit, ", got ", spec.options.batch_max));
+  }
+  return check(spec.options.overflow, spec.name);
+}
+[[nodiscard]] inline Error handler_exists(std::string_view name) {
+  return Error(ErrorCode::already_exists, concat("handler \"", name, "\" exists"));
+}
+[[nodiscard]] inline Error no_handler(std::string_view name) {
+  return Error(ErrorCode::not_found, concat("no handler \"", name, "\""));
+}
+
+}  // namespace dagverk::detail
