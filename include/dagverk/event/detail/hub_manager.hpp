@@ -25,6 +25,13 @@ inline constexpr std::size_t ingress_limit = 1'000'000;
 
 namespace dagverk::detail {
 
+/// How a manager's process starts: linked to the process that makes the manager, or to nobody.
+[[nodiscard]] inline StartOptions hub_start(bool link) {
+  StartOptions options;
+  if (link && this_process::inside()) options.parent = this_process::pid();
+  return options;
+}
+
 /// An event manager's object: everything that is the same whatever its process `Hub` does with events.
 ///
 /// Semantics: Hub is a GenServer that takes the HubMessages and is constructed from `Options` and the shared part.
@@ -39,9 +46,10 @@ class HubManager : public EventManager<E> {
       hub_.cast(typename Hub::StopSoon{event_stop_limit_default});
       return;
     }
-    // The limit of the stop bounds the wait; what the last figures say is for those who call stop themselves.
-    static_cast<void>(
-        hub_.template call_blocking_within<typename Hub::Stop>(Duration::zero(), event_stop_limit_default));
+    // What the last figures say is for those who call stop themselves.
+    const Result<EventStats> stopped = hub_.template call_blocking_within<typename Hub::Stop>(
+        stop_patience(event_stop_limit_default), event_stop_limit_default);
+    if (!stopped) runtime_.exit(hub_.pid(), ExitReason::kill);
   }
 
   void notify(E event) override {
@@ -153,7 +161,8 @@ class HubManager : public EventManager<E> {
     co_return stats;
   }
   Async<Result<EventStats>> do_stop(Duration limit) override {
-    Result<EventStats> stats = co_await hub_.template call_within<typename Hub::Stop>(Duration::zero(), limit);
+    Result<EventStats> stats = co_await hub_.template call_within<typename Hub::Stop>(stop_patience(limit), limit);
+    if (!stats && stats.error().code() == ErrorCode::timeout) runtime_.exit(hub_.pid(), ExitReason::kill);
     if (!stats) {
       if (shared_->last_stats.load() != nullptr) co_return last_stats();
     }
@@ -198,6 +207,9 @@ class HubManager : public EventManager<E> {
   }
 
   static constexpr Duration sync_patience = std::chrono::milliseconds(100);
+  /// A hub whose handlers have processes of their own answers a stop soon after the limit. One that runs handlers
+  /// itself may not: then it is ended.
+  [[nodiscard]] static Duration stop_patience(Duration limit) noexcept { return limit + 2 * handler_end_limit; }
 
   RuntimeBase& runtime_;
   std::size_t ingress_max_;

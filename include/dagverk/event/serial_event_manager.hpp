@@ -1,0 +1,43 @@
+#pragma once
+
+#include "dagverk/event/detail/hub_manager.hpp"
+#include "dagverk/event/detail/serial_hub.hpp"
+
+#include <cstddef>
+
+namespace dagverk {
+
+struct SerialEventOptions {
+  /// Kinds that are produced at all; the others nobody gets, whatever handlers want.
+  EventKinds kinds = EventKinds::all();
+  /// Messages (or events of published batches) under way to the manager; more are turned away, counted as `refused`
+  /// and for each handler as `ingress`. At most `ingress_limit`.
+  std::size_t ingress_max = 100'000;
+  /// Linked to the process that makes it, which becomes its parent: the manager ends with that process.
+  bool link = false;
+};
+
+/// The event manager that runs its handlers itself, one after the other, in order of addition: every handler sees an
+/// event before any sees the next one.
+///
+/// Semantics: Elixir's GenEvent, typed. No handler runs beside another, so a slow or hung one delays all; there are no
+/// queues per handler, and overflow rules and restart types have no meaning here. A handler that throws is removed, with
+///            `terminate(error)` and a line in the log; the others get that event and all later ones. `sync_notify`
+///            returns when all handlers have run, `ack_notify` when the manager has come to the event.
+/// Threads:   as EventManager. What a handler does with its own manager by an awaitable operation is `calling_self`:
+///            use `leave`, or another process.
+/// Errors:    as EventManager; `configuration` for a handler that blocks.
+/// Lifetime:  borrows the runtime. The destructor stops it, unless it runs inside a process: there it only asks for the
+///            stop, so `co_await stop()` first. Handlers that are not done within the limit of the stop are dropped
+///            where they stand.
+/// Bounds:    on the way in `ingress_max`.
+template <class E>
+class SerialEventManager final : public detail::HubManager<E, detail::SerialHub<E>> {
+ public:
+  /// Starts the manager; anywhere, also inside a process.
+  explicit SerialEventManager(RuntimeBase& runtime, SerialEventOptions options = {})
+      : detail::HubManager<E, detail::SerialHub<E>>(runtime, detail::hub_start(options.link), options.ingress_max,
+                                                    detail::SerialHubOptions{.kinds = options.kinds}) {}
+};
+
+}  // namespace dagverk
