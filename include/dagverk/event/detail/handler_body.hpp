@@ -297,7 +297,8 @@ class HandlerBodyOf final : public HandlerBody<E> {
   /// The handler's class may have a member of that name, too.
   [[nodiscard]] bool has_left() const noexcept { return static_cast<const EventHandler<E>&>(handler_).left_; }
   [[nodiscard]] bool left_now(HandlerWork<E>& work) noexcept {
-    if (!has_left()) [[likely]] return false;
+    if (!has_left()) [[likely]]
+      return false;
     work.end_turn();
     return true;
   }

@@ -195,8 +195,8 @@ class HubManager : public EventManager<E> {
   }
   Async<Result<void>> do_swap(std::string name, HandlerSpec<E> spec) override {
     // The old one has its own limit to end in, the new one as long again.
-    Result<void> swapped = co_await hub_.template call_within<typename Hub::Swap>(2 * handler_end_limit, std::move(name),
-                                                                                  std::move(spec));
+    Result<void> swapped =
+        co_await hub_.template call_within<typename Hub::Swap>(2 * handler_end_limit, std::move(name), std::move(spec));
     co_return swapped;
   }
 

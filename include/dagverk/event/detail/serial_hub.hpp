@@ -238,7 +238,8 @@ class SerialHub : public GenServer<SerialHub<E>> {
         continue;
       }
       ++member.stats.delivered;
-      if (member.body->left()) [[unlikely]] all_stay = false;
+      if (member.body->left()) [[unlikely]]
+        all_stay = false;
     }
     return all_stay;
   }
@@ -294,7 +295,8 @@ class SerialHub : public GenServer<SerialHub<E>> {
   void count_refused() {
     const std::uint64_t refused = shared_->refused.load(std::memory_order_relaxed);
     const std::uint64_t more = refused - std::exchange(refused_seen_, refused);
-    if (more == 0) [[likely]] return;
+    if (more == 0) [[likely]]
+      return;
     for (const auto& member : members_) {
       member->stats.published += more;
       member->stats.dropped.ingress += more;

@@ -731,8 +731,9 @@ class StagedHub : public GenServer<StagedHub<E>> {
     if (stopping_) return Error(ErrorCode::shutting_down, "the event manager stops");
     if (!options_.may_wait && std::holds_alternative<WaitWhenFull>(spec.options.overflow)) {
       return Error(ErrorCode::configuration,
-                   concat("handler \"", spec.name, "\": the supervised manager has no rule `wait`: use keep_newest, or "
-                                                   "the staged manager"));
+                   concat("handler \"", spec.name,
+                          "\": the supervised manager has no rule `wait`: use keep_newest, or "
+                          "the staged manager"));
     }
     return check_handler_spec(spec);
   }
@@ -783,7 +784,7 @@ class StagedHub : public GenServer<StagedHub<E>> {
 
   StagedHubOptions options_;
   std::shared_ptr<HubShared> shared_;  // with the manager and its publishers; ends with the last of them
-  std::vector<E> open_;                   // single events that came since the last flush
+  std::vector<E> open_;                // single events that came since the last flush
   bool flush_is_coming_ = false;
   bool stopping_ = false;
   bool ending_ = false;
