@@ -4,7 +4,9 @@
 
 #include "dagverk/base/assert.hpp"
 #include "dagverk/base/concat.hpp"
+#include "dagverk/event/serial_event_manager.hpp"
 #include "dagverk/event/staged_event_manager.hpp"
+#include "dagverk/event/supervised_event_manager.hpp"
 #include "dagverk/runtime/gen_server.hpp"
 #include "dagverk/runtime/runtime.hpp"
 
@@ -74,11 +76,12 @@ class Publisher : public GenServer<Publisher> {
   From<Go> from_;
 };
 
-double staged_figure(unsigned handlers) {
+template <template <class> class Manager>
+double notify_figure(unsigned handlers) {
   constexpr Number count = 4'000'000;
   std::deque<Tally> tallies(handlers);
   Runtime runtime(RuntimeOptions{.workers = 2});
-  StagedEventManager<Number> events(runtime);
+  Manager<Number> events(runtime);
   HandlerOptions options;
   options.overflow = KeepNewest{200'000};
   for (unsigned handler = 0; handler < handlers; ++handler) {
@@ -97,7 +100,12 @@ double staged_figure(unsigned handlers) {
 
 void event_benchmarks(BenchReport& report) {
   for (const unsigned handlers : {1U, 4U, 16U}) {
-    report.run(concat("event.notify.staged.N", handlers), "1/s", [&] { return staged_figure(handlers); });
+    report.run(concat("event.notify.serial.N", handlers), "1/s",
+               [&] { return notify_figure<SerialEventManager>(handlers); });
+    report.run(concat("event.notify.supervised.N", handlers), "1/s",
+               [&] { return notify_figure<SupervisedEventManager>(handlers); });
+    report.run(concat("event.notify.staged.N", handlers), "1/s",
+               [&] { return notify_figure<StagedEventManager>(handlers); });
   }
 }
 
