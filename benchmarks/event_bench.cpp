@@ -14,6 +14,7 @@
 #include <atomic>
 #include <cstdint>
 #include <deque>
+#include <span>
 
 namespace dagverk::bench {
 namespace {
@@ -32,6 +33,21 @@ class Adding : public EventHandler<Number> {
   void handle_event(const Number& event) {
     tally_.sum.store(tally_.sum.load(std::memory_order_relaxed) + event, std::memory_order_relaxed);
     tally_.events.store(tally_.events.load(std::memory_order_relaxed) + 1, std::memory_order_release);
+  }
+
+ private:
+  Tally& tally_;
+};
+
+/// The same, as many at a time as there are.
+class AddingBatches : public EventHandler<Number> {
+ public:
+  explicit AddingBatches(Tally* tally) : tally_(*tally) {}
+  void handle_batch(std::span<const Number> events) {
+    Number sum = tally_.sum.load(std::memory_order_relaxed);
+    for (const Number event : events) sum += event;
+    tally_.sum.store(sum, std::memory_order_relaxed);
+    tally_.events.store(tally_.events.load(std::memory_order_relaxed) + events.size(), std::memory_order_release);
   }
 
  private:
@@ -76,7 +92,7 @@ class Publisher : public GenServer<Publisher> {
   From<Go> from_;
 };
 
-template <template <class> class Manager>
+template <template <class> class Manager, class Handler>
 double notify_figure(unsigned handlers) {
   constexpr Number count = 4'000'000;
   std::deque<Tally> tallies(handlers);
@@ -86,7 +102,7 @@ double notify_figure(unsigned handlers) {
   options.overflow = KeepNewest{200'000};
   for (unsigned handler = 0; handler < handlers; ++handler) {
     DAGVERK_ASSERT(
-        events.add_handler_blocking(event_handler<Adding>(concat("h", handler), options, &tallies[handler])));
+        events.add_handler_blocking(event_handler<Handler>(concat("h", handler), options, &tallies[handler])));
   }
   const ServerRef<Publisher> publisher =
       runtime.start<Publisher>(static_cast<EventManager<Number>*>(&events), &tallies).value();
@@ -101,11 +117,15 @@ double notify_figure(unsigned handlers) {
 void event_benchmarks(BenchReport& report) {
   for (const unsigned handlers : {1U, 4U, 16U}) {
     report.run(concat("event.notify.serial.N", handlers), "1/s",
-               [&] { return notify_figure<SerialEventManager>(handlers); });
+               [&] { return notify_figure<SerialEventManager, Adding>(handlers); });
     report.run(concat("event.notify.supervised.N", handlers), "1/s",
-               [&] { return notify_figure<SupervisedEventManager>(handlers); });
+               [&] { return notify_figure<SupervisedEventManager, Adding>(handlers); });
     report.run(concat("event.notify.staged.N", handlers), "1/s",
-               [&] { return notify_figure<StagedEventManager>(handlers); });
+               [&] { return notify_figure<StagedEventManager, Adding>(handlers); });
+    report.run(concat("event.notify.supervised_batches.N", handlers), "1/s",
+               [&] { return notify_figure<SupervisedEventManager, AddingBatches>(handlers); });
+    report.run(concat("event.notify.staged_batches.N", handlers), "1/s",
+               [&] { return notify_figure<StagedEventManager, AddingBatches>(handlers); });
   }
 }
 

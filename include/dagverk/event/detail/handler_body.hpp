@@ -137,7 +137,8 @@ class HandlerBody {
 
   /// Whether the callback for events is a coroutine: `handle_later` is for these, `handle` for the others.
   [[nodiscard]] virtual bool handles_later() const noexcept = 0;
-  virtual void handle(const E& event) = 0;
+  /// False when it wants to be removed.
+  [[nodiscard]] virtual bool handle(const E& event) = 0;
   virtual Async<void> handle_later(const E& event) = 0;
   /// Whether it has asked to be removed.
   [[nodiscard]] virtual bool left() const noexcept = 0;
@@ -239,7 +240,7 @@ class HandlerBodyOf final : public HandlerBody<E> {
   }
 
   [[nodiscard]] bool handles_later() const noexcept override { return later; }
-  void handle(const E& event) override {
+  [[nodiscard]] bool handle(const E& event) override {
     if constexpr (!later) {
       if constexpr (HandlesEvents<Handler, E>) {
         handler_.handle_event(event);
@@ -247,6 +248,7 @@ class HandlerBodyOf final : public HandlerBody<E> {
         handler_.handle_batch(std::span<const E>(&event, 1));
       }
     }
+    return !has_left();
   }
   Async<void> handle_later(const E& event) override {
     if constexpr (later) {

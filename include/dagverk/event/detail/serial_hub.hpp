@@ -205,7 +205,8 @@ class SerialHub : public GenServer<SerialHub<E>> {
       stats.overflow = "none";
     }
 
-    std::shared_ptr<const HandlerSpec<E>> spec;  // the body may refer to it
+    const std::shared_ptr<const HandlerSpec<E>> spec;  // the body may refer to it
+    const bool picky = spec->options.kinds != EventKinds::all() || spec->selector;
     std::unique_ptr<HandlerBody<E>> body;
     HandlerStats stats;
     MonitorRef owner = {};
@@ -227,19 +228,16 @@ class SerialHub : public GenServer<SerialHub<E>> {
       Member& member = *each;
       ++member.stats.published;
       try {
-        if (!accepts(member, kind, event)) {
+        if (member.picky && !accepts(member, kind, event)) {
           ++member.stats.dropped.filtered;
           continue;
         }
-        member.body->handle(event);
+        all_stay = member.body->handle(event) && all_stay;
+        ++member.stats.delivered;
       } catch (...) {
         crashed(member);
         all_stay = false;
-        continue;
       }
-      ++member.stats.delivered;
-      if (member.body->left()) [[unlikely]]
-        all_stay = false;
     }
     return all_stay;
   }
@@ -262,7 +260,7 @@ class SerialHub : public GenServer<SerialHub<E>> {
         } else if (member.body->handles_later()) {
           co_await member.body->handle_later(event);
         } else {
-          member.body->handle(event);
+          static_cast<void>(member.body->handle(event));  // who wants to leave is asked below
         }
       } catch (...) {
         crashed(member);
