@@ -21,9 +21,9 @@ struct SerialEventOptions {
 /// event before any sees the next one.
 ///
 /// Semantics: Elixir's GenEvent, typed. No handler runs beside another, so a slow or hung one delays all; there are no
-/// queues per handler, and overflow rules and restart types have no meaning here. A handler that throws is removed, with
-///            `terminate(error)` and a line in the log; the others get that event and all later ones. `sync_notify`
-///            returns when all handlers have run, `ack_notify` when the manager has come to the event.
+///            queues per handler, and overflow rules and restart types have no meaning here. A handler that throws is
+///            removed, with `terminate(error)` and a line in the log; the others get that event and all later ones.
+///            `sync_notify` returns when all handlers have run, `ack_notify` when the manager has come to the event.
 /// Threads:   as EventManager. What a handler does with its own manager by an awaitable operation is `calling_self`:
 ///            use `leave`, or another process.
 /// Errors:    as EventManager; `configuration` for a handler that blocks.
