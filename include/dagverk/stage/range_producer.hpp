@@ -33,8 +33,9 @@ struct RangeProducerOptions {
 /// A producer of the elements of a range, in order, each once.
 ///
 /// Semantics: GenStage's from_enumerable. Takes exactly as many elements from the range as are asked for; nothing is
-///            taken before. When the range has ended it emits what it took last and ends `normal`: a consumer sees all
-///            events, then the end. Start it with `range_producer` or `generator_producer`.
+///            taken before. When the range has ended it emits what it took last and, once all has been sent, ends
+///            `normal`: a consumer sees all events, then the end. Start it with `range_producer` or
+///            `generator_producer`.
 /// Threads:   as GenServer: the range's iterators run in this process. One that blocks blocks this stage alone, and its
 ///            thread.
 /// Errors:    what the range throws ends this stage with that error, behind the elements taken before.
@@ -57,7 +58,7 @@ class RangeProducer final : public Producer<RangeProducer<View>, std::ranges::ra
       take(part);
       count -= part;
     }
-    if (ended_) this_process::stop();
+    if (ended_) Base::stop_when_drained();
   }
   void handle_cancel(const SubscriptionInfo& /*info*/, const SubscriptionEnd& /*why*/) {
     if (last_cancel_ == LastCancel::stop && Base::consumer_count() == 0) this_process::stop();
@@ -166,6 +167,15 @@ template <std::ranges::viewable_range Range>
                                                                        const RangeProducerOptions& options = {}) {
   return runtime.start_with<RangeProducerOf<Range>>(detail::range_start_options(options),
                                                     std::views::all(std::forward<Range>(range)), options);
+}
+/// As above, with a dispatcher of one's choice.
+template <std::ranges::viewable_range Range>
+[[nodiscard]] Result<ServerRef<RangeProducerOf<Range>>> range_producer(
+    RuntimeBase& runtime, Range&& range, std::unique_ptr<Dispatcher<std::ranges::range_value_t<Range>>> dispatcher,
+    const RangeProducerOptions& options = {}) {
+  return runtime.start_with<RangeProducerOf<Range>>(detail::range_start_options(options),
+                                                    std::views::all(std::forward<Range>(range)), std::move(dispatcher),
+                                                    options);
 }
 /// As above, inside a process: `co_await range_producer(std::views::iota(0, 10))`. Options stand in a variable.
 template <std::ranges::viewable_range Range>

@@ -17,7 +17,10 @@ struct HaltCast {};
 /// What a stage knows of being drained.
 struct DrainState {
   bool halted = false;  // handle_demand is not called any more
+  bool stops = false;   // the stage ends when it is drained
   std::vector<From<DrainCall>> waiting;
+
+  [[nodiscard]] bool wanted() const noexcept { return stops || !waiting.empty(); }
 
   void answer() {
     for (From<DrainCall>& from : std::exchange(waiting, {})) from.reply({});

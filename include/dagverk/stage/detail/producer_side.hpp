@@ -115,11 +115,18 @@ class ProducerSide {
   /// The process leaves its thread: singles go, and who drains this stage hears when that was the last.
   void leave() {
     flush();
-    if (!drain_.waiting.empty() && drained()) drain_.answer();
+    if (!drain_.wanted() || !drained()) return;
+    drain_.answer();
+    if (drain_.stops) this_process::stop();
   }
   /// Something has left, or been done with; somebody may be waiting for the last.
   void drain_later() noexcept {
-    if (!drain_.waiting.empty()) core_.leave_wanted = true;
+    if (drain_.wanted()) core_.leave_wanted = true;
+  }
+  /// Ends this stage `normal` once everything it has emitted has been sent.
+  void stop_when_drained() noexcept {
+    drain_.stops = true;
+    drain_later();
   }
 
   /// What was emitted by itself goes.
