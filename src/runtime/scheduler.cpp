@@ -548,14 +548,14 @@ void Scheduler::look_for_stuck() {
   }
 }
 
-void Scheduler::list_running(std::vector<RuntimeBase::Running>& running) {
+void Scheduler::list_running(std::vector<Runtime::Running>& running) {
   const unsigned slots = worker_slots_.load(std::memory_order_acquire);
   for (unsigned number = 0; number < slots; ++number) {
     const Worker& worker = *workers_[number];
     const std::uint64_t activation = worker.activation.load(std::memory_order_acquire);
     if (activation % 2 == 0) continue;
-    const RuntimeBase::Running seen{worker.running.load(std::memory_order_relaxed),
-                                    worker.began_ms.load(std::memory_order_relaxed)};
+    const Runtime::Running seen{worker.running.load(std::memory_order_relaxed),
+                                worker.began_ms.load(std::memory_order_relaxed)};
     if (seen.core != nullptr) running.push_back(seen);
   }
   MutexLock lock(hosts_mutex_);
@@ -703,10 +703,15 @@ StopReport Scheduler::stop(Duration timeout) {
 }
 
 std::vector<ProcessInfo> Scheduler::still_there() const {
-  std::vector<ProcessInfo> infos = runtime_.snapshot().processes;
-  // The ones that explain it first: who runs, then who waits.
-  std::ranges::stable_sort(infos, [](const ProcessInfo& a, const ProcessInfo& b) { return a.state > b.state; });
-  if (infos.size() > stop_report_max) infos.resize(stop_report_max);
+  std::vector<ProcessInfo> all = runtime_.snapshot().processes;
+  std::vector<ProcessInfo> infos;
+  // The ones that explain it first.
+  for (const ProcessState state :
+       {ProcessState::running, ProcessState::waiting, ProcessState::ready, ProcessState::idle}) {
+    for (ProcessInfo& info : all) {
+      if (info.state == state && infos.size() < stop_report_max) infos.push_back(std::move(info));
+    }
+  }
   return infos;
 }
 

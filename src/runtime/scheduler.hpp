@@ -73,7 +73,7 @@ class Scheduler {
   void abandon() noexcept { abandoned_.store(true, std::memory_order_release); }
   [[nodiscard]] std::uint64_t stuck_count() const noexcept { return stuck_count_.load(std::memory_order_relaxed); }
   [[nodiscard]] unsigned worker_count() const noexcept { return workers_wanted_; }
-  void list_running(std::vector<RuntimeBase::Running>& running);
+  void list_running(std::vector<Runtime::Running>& running);
 
  private:
   struct Worker;
