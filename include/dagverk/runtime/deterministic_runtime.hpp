@@ -1,6 +1,7 @@
 #pragma once
 
 #include "dagverk/base/random.hpp"
+#include "dagverk/runtime/chooser.hpp"
 #include "dagverk/runtime/manual_clock.hpp"
 #include "dagverk/runtime/runtime_base.hpp"
 #include "dagverk/runtime/server_ref.hpp"
@@ -21,6 +22,8 @@ struct DeterministicOptions {
   std::optional<std::uint64_t> seed = {};
   /// Where reports go; must outlive the runtime. Null: nowhere.
   Logger* logger = nullptr;
+  /// Decides who runs next; must outlive the runtime. Null: the seed decides.
+  Chooser* chooser = nullptr;
 };
 
 /// One message that was handled (or one run of a lane), in the order of a deterministic runtime.
@@ -52,6 +55,30 @@ class DeterministicRuntime final : public RuntimeBase {
   std::size_t run_until_idle(std::size_t steps_max = 100'000'000);
   /// Moves the clock by `by`, stopping at every timer on the way and running until idle there.
   void advance(Duration by);
+  /// Runs, moving the clock to the next timer whenever nothing can run, until `reached` answers true; at most `limit` of
+  /// virtual time. Asked before every step. False when the limit came first, or nothing is left that could happen.
+  [[nodiscard]] bool run_until(const std::function<bool()>& reached, Duration limit = std::chrono::hours(1));
+  /// How many steps there have been.
+  [[nodiscard]] std::uint64_t steps() const noexcept { return steps_; }
+
+  // --- faults ---------------------------------------------------------------------------------------------------------
+  /// Whatever `pid` is to handle next, it throws `std::runtime_error(message)` instead, as if that callback had. When it
+  /// is suspended in a `co_await`, the callback that waits is finished first. Without effect on what has ended.
+  void throw_in_next_callback(Pid pid, std::string message = "injected fault");
+  /// Keeps `pid` from running: what is sent to it waits. Until `release`, also while processes are stopped.
+  void hold(Pid pid);
+  /// As `hold`, until `time` has passed.
+  void hold_for(Pid pid, Duration time);
+  /// As `hold`, until others have made `steps` steps or nobody else can run.
+  void hold_steps(Pid pid, std::uint64_t steps);
+  void release(Pid pid);
+  /// As those for processes: keeps lanes with this name from running, so that what they would complete is late.
+  void hold_lane(std::string name);
+  void hold_lane_for(std::string name, Duration time);
+  void release_lane(std::string_view name);
+  /// Called before every step with the number of steps so far; it may send, exit, hold. Not inside a process.
+  void set_before_step(std::function<void(std::uint64_t)> hook) { before_step_ = std::move(hook); }
+
   /// Asks every process without a parent to end, and runs (and moves the clock) until all have, at most `limit` of
   /// virtual time. Returns how many processes are left.
   std::size_t stop_all(Duration limit = std::chrono::hours(1));
@@ -76,12 +103,31 @@ class DeterministicRuntime final : public RuntimeBase {
 
  private:
   class Lane;
+  struct Hold {
+    Pid pid;
+    std::string lane;  // of lanes with this name, when pid is empty
+    SteadyTime until = SteadyTime::max();
+    std::uint64_t until_step = UINT64_MAX;
+  };
+  struct Turn {
+    std::size_t ready_index = 0;
+    Lane* lane = nullptr;
+  };
 
   DeterministicRuntime(DeterministicOptions options, std::unique_ptr<ManualClock> clock);
   void give_own_thread(detail::ProcessCore& core) override;
   void take_own_thread(detail::ProcessCore& core) noexcept override;
   void on_process_exit(Pid pid, const ExitReason& reason) override;
   void record(std::uint64_t number, std::string_view handled);
+  [[nodiscard]] std::optional<Turn> draw_turn();
+  [[nodiscard]] std::optional<Turn> choose_turn();
+  [[nodiscard]] std::vector<Turn> free_turns();
+  [[nodiscard]] RunChoice describe(const Turn& turn) const;
+  [[nodiscard]] bool held(Pid pid) const;
+  [[nodiscard]] bool held(const Lane& lane) const;
+  void drop_holds_that_are_over();
+  void run_turn(const Turn& turn);
+  void inject_fault(detail::ProcessCore& core);
   /// Moves to the next timer at or before `limit` and fires it. False when there is none.
   bool advance_to_next_timer(SteadyTime limit);
 
@@ -93,6 +139,11 @@ class DeterministicRuntime final : public RuntimeBase {
   std::vector<Lane*> lanes_;
   std::unordered_map<std::uint64_t, ExitReason> exit_reasons_;
   std::function<void(const TraceStep&)> trace_;
+  std::function<void(std::uint64_t)> before_step_;
+  Chooser* chooser_;
+  std::vector<Hold> holds_;
+  std::unordered_map<std::uint64_t, std::string> faults_;  // by the number of the pid that is to throw
+  std::uint64_t steps_ = 0;
   std::uint64_t order_hash_ = 14695981039346656037U;
 };
 
