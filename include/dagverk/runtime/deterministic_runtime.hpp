@@ -55,15 +55,15 @@ class DeterministicRuntime final : public RuntimeBase {
   std::size_t run_until_idle(std::size_t steps_max = 100'000'000);
   /// Moves the clock by `by`, stopping at every timer on the way and running until idle there.
   void advance(Duration by);
-  /// Runs, moving the clock to the next timer whenever nothing can run, until `reached` answers true; at most `limit` of
-  /// virtual time. Asked before every step. False when the limit came first, or nothing is left that could happen.
+  /// Runs, moving the clock to the next timer whenever nothing can run, until `reached` answers true; at most `limit`
+  /// of virtual time. Asked before every step. False when the limit came first, or nothing is left that could happen.
   [[nodiscard]] bool run_until(const std::function<bool()>& reached, Duration limit = std::chrono::hours(1));
   /// How many steps there have been.
   [[nodiscard]] std::uint64_t steps() const noexcept { return steps_; }
 
-  // --- faults ---------------------------------------------------------------------------------------------------------
-  /// Whatever `pid` is to handle next, it throws `std::runtime_error(message)` instead, as if that callback had. When it
-  /// is suspended in a `co_await`, the callback that waits is finished first. Without effect on what has ended.
+  // --- faults -------------------------------------------------------------------------------------------------------
+  /// Whatever `pid` is to handle next, it throws `std::runtime_error(message)` instead, as if that callback had. When
+  /// it is suspended in a `co_await`, the callback that waits is finished first. Without effect on what has ended.
   void throw_in_next_callback(Pid pid, std::string message = "injected fault");
   /// Keeps `pid` from running: what is sent to it waits. Until `release`, also while processes are stopped.
   void hold(Pid pid);

@@ -12,7 +12,7 @@
 
 namespace dagverk::testing {
 
-/// What a Probe has received: shared by the probe, which writes, and the test, which reads; ends with the later of them.
+/// What a Probe has received: shared by the probe, which writes, and the test, which reads.
 template <class... Messages>
 class ProbeLog {
  public:
