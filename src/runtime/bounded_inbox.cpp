@@ -7,6 +7,7 @@
 #include "dagverk/runtime/runtime_base.hpp"
 
 #include <algorithm>
+#include <new>
 #include <utility>
 
 namespace dagverk::detail {
@@ -181,9 +182,13 @@ bool BoundedInbox::send(Pid pid, Node* node, Duration wait_limit) noexcept {
         wake_owner = core.mailbox.push(&bell_);
       } else if (verdict == Verdict::wait) {
         wait_max = wait_max_;
-        waiter = new BlockingWaiter;
-        waiter->add_owner();  // the list's
-        waiters_.push_back(waiter);
+        waiter = new (std::nothrow) BlockingWaiter;
+        if (waiter == nullptr) {
+          verdict = Verdict::refused;
+        } else {
+          waiter->add_owner();  // the list's
+          waiters_.push_back(waiter);
+        }
       }
     }
     if (wake_owner) runtime.make_ready(core);
@@ -214,8 +219,8 @@ bool BoundedInbox::send(Pid pid, Node* node, Duration wait_limit) noexcept {
 }
 
 bool BoundedInbox::wait_for_room(RuntimeBase& runtime, BlockingWaiter* waiter, Duration limit) noexcept {
-  if (limit > Duration::zero()) static_cast<void>(runtime.block_on(*waiter, limit));
-  const bool woken = waiter->ready();
+  const bool in_time = limit > Duration::zero() && runtime.block_on(*waiter, limit).has_value();
+  const bool woken = in_time || waiter->ready();
   {
     MutexLock lock(mutex_);
     const auto mine = std::ranges::find(waiters_, waiter);

@@ -480,6 +480,11 @@ TEST(Process, a_monitored_start_that_is_never_awaited_leaves_nothing_behind) {
   });
   runtime.run_until_idle();
   EXPECT_EQ(runtime.process_count(), 1U);
+  EXPECT_EQ(runtime.snapshot().processes.size(), 1U);
+  // Its slot is as good as new.
+  ServerRef<Puppet> next = runtime.start<Puppet>(nullptr).value();
+  EXPECT_EQ(runtime.snapshot().processes.size(), 2U);
+  EXPECT_TRUE(RuntimeBase::alive(next.pid()));
 }
 
 /// Its terminate is a coroutine; its callbacks throw, some after a wait.
