@@ -143,7 +143,7 @@ void ProcessLife::finish(RuntimeBase& runtime, ProcessCore& core, const ExitReas
   runtime.on_process_exit(pid, reason);
   if (extra != nullptr) {
     send_last_replies(*extra, reason);
-    for (const Pid& link : extra->links) {
+    for (const auto& [link, numbers] : extra->links) {
       // A failed start concerns the starter, who is told by its answer, and whatever the init has started.
       if (!started && link == extra->parent) continue;
       static_cast<void>(send(link, make_exit_signal(pid, reason, true)));

@@ -114,6 +114,13 @@ class ProcessFacts {
 
 class Tracer;
 
+/// Which `link` calls have made a link: the latest of ours, and the latest of the other side's that we have heard of. An
+/// unlink takes back those it knows of: what the other side has asked for meanwhile stays, on both sides.
+struct LinkNumbers {
+  std::uint64_t ours = 0;  // 0: none; links from the start count as none
+  std::uint64_t theirs = 0;
+};
+
 /// What most processes never need: allocated when the first link, monitor, name or exit option appears. The owner's
 /// alone, but for its facts and the sizes of its tables, which snapshots read.
 struct ProcessExtra {
@@ -123,7 +130,7 @@ struct ProcessExtra {
   ~ProcessExtra();
 
   ProcessFacts facts;
-  Counted<std::unordered_set<Pid, PidHash>> links;
+  Counted<std::unordered_map<Pid, LinkNumbers, PidHash>> links;
   Counted<std::unordered_map<std::uint64_t, Pid>> watchers;  // who monitors us, by reference
   Counted<std::unordered_map<std::uint64_t, Pid>> monitors;  // whom we monitor, by reference
   std::vector<ExitWaiter> exit_waiters;

@@ -34,7 +34,7 @@ bool prepare_server(ProcessCore& core, const ProcessType& type, const StartOptio
     ProcessExtra& extra = extra_of(core);
     extra.parent = options.parent;
     extra.facts.set_parent(options.parent, options.child_id, options.restarts);
-    extra.links.insert(options.parent);
+    extra.links.emplace(options.parent, LinkNumbers{});
     core.has_parent.store(true, std::memory_order_relaxed);
   }
   return true;
@@ -54,10 +54,11 @@ void end_spawned(ProcessCore& core) noexcept {
   core.exit_now = true;
 }
 
-void add_link(Pid child) { extra_of(*current_process).links.insert(child); }
+void add_link(Pid child) { extra_of(*current_process).links.emplace(child, LinkNumbers{}); }
 void link_new(Pid child) {
   add_link(child);
-  extra_of(*child.core()).links.insert(current_process->pid());  // the slot is ours alone until its first message
+  extra_of(*child.core())
+      .links.emplace(current_process->pid(), LinkNumbers{});  // the slot is ours alone until its first message
 }
 
 MonitorRef monitor_new(Pid child) {

@@ -102,14 +102,18 @@ struct KillSignal {
 struct LinkSignal {
   Pid self;
   Pid from;
-  void act(ProcessCore& core) const { extra_of(core).links.insert(from); }
+  std::uint64_t number;
+  void act(ProcessCore& core) const { extra_of(core).links.emplace(from, LinkNumbers{}).first->second.theirs = number; }
   void nobody() const { static_cast<void>(send(from, make_exit_signal(self, ExitReason::noproc, true))); }
 };
 
 struct UnlinkSignal {
   Pid from;
+  std::uint64_t heard_of;  // the latest of our links that the sender knew
   void act(ProcessCore& core) const {
-    if (core.extra != nullptr) core.extra->links.erase(from);
+    if (core.extra == nullptr) return;
+    const auto link = core.extra->links.find(from);
+    if (link != core.extra->links.end() && link->second.ours <= heard_of) core.extra->links.erase(from);
   }
 };
 
@@ -189,8 +193,8 @@ Node* make_exit_signal(Pid from, ExitReason reason, bool by_link) {
   if (!by_link && reason.kind() == ExitReason::Kind::kill) return make<KillSignal, NodeClass::kill>({});
   return make<ExitSignal>({from, std::move(reason), by_link});
 }
-Node* make_link(Pid from, Pid to) { return make<LinkSignal>({to, from}); }
-Node* make_unlink(Pid from) { return make<UnlinkSignal>({from}); }
+Node* make_link(Pid from, Pid to, std::uint64_t number) { return make<LinkSignal>({to, from, number}); }
+Node* make_unlink(Pid from, std::uint64_t heard_of) { return make<UnlinkSignal>({from, heard_of}); }
 Node* make_monitor(MonitorRef ref, Pid watched, Pid watcher) { return make<MonitorSignal>({watched, ref, watcher}); }
 Node* make_demonitor(MonitorRef ref) { return make<DemonitorSignal>({ref}); }
 Node* make_down(Down down) { return make<DownMessage, NodeClass::notice>({std::move(down)}); }

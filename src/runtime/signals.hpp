@@ -7,8 +7,8 @@ namespace dagverk::detail {
 /// The messages between processes that are no user's: exit signals, links, monitors. Each is handled by the receiver.
 
 [[nodiscard]] Node* make_exit_signal(Pid from, ExitReason reason, bool by_link);
-[[nodiscard]] Node* make_link(Pid from, Pid to);
-[[nodiscard]] Node* make_unlink(Pid from);
+[[nodiscard]] Node* make_link(Pid from, Pid to, std::uint64_t number);
+[[nodiscard]] Node* make_unlink(Pid from, std::uint64_t heard_of);
 [[nodiscard]] Node* make_monitor(MonitorRef ref, Pid watched, Pid watcher);
 [[nodiscard]] Node* make_demonitor(MonitorRef ref);
 [[nodiscard]] Node* make_down(Down down);

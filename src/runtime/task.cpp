@@ -104,7 +104,7 @@ void begin_task(ProcessCore& process, TaskCore& core) {
   ProcessExtra& extra = extra_of(process);
   extra.exit_hooks.push_back(std::make_unique<TaskEnd>(core));
   extra.facts.set_parent(core.linked_to ? core.linked_to : core.owner, {}, 0);
-  if (core.linked_to) extra.links.insert(core.linked_to);
+  if (core.linked_to) extra.links.emplace(core.linked_to, LinkNumbers{});
   if (core.linked_to && !core.linked_to_owner()) extra.parent = core.linked_to;  // it cannot trap its supervisor's end
   process.has_parent.store(true, std::memory_order_relaxed);                     // its handle sees to its end
 }

@@ -29,13 +29,18 @@ void trap_exits(bool trap) { detail::extra_of(current()).traps_exits = trap; }
 
 void link(Pid other) {
   if (other == pid()) return;
-  if (!detail::extra_of(current()).links.insert(other).second) return;
-  static_cast<void>(detail::send(other, detail::make_link(pid(), other)));
+  const std::uint64_t number = runtime().next_ref();
+  if (!detail::extra_of(current()).links.emplace(other, detail::LinkNumbers{number, 0}).second) return;
+  static_cast<void>(detail::send(other, detail::make_link(pid(), other, number)));
 }
 
 void unlink(Pid other) {
-  detail::drop_link(other);
-  static_cast<void>(detail::send(other, detail::make_unlink(pid())));
+  detail::ProcessExtra& extra = detail::extra_of(current());
+  const auto link = extra.links.find(other);
+  if (link == extra.links.end()) return;  // nor can the other side have heard of one from here
+  const std::uint64_t heard_of = link->second.theirs;
+  extra.links.erase(other);
+  static_cast<void>(detail::send(other, detail::make_unlink(pid(), heard_of)));
 }
 
 MonitorRef monitor(Pid other) {

@@ -307,7 +307,7 @@ TEST(GenServer, an_exception_of_any_type_out_of_any_callback_ends_that_process_a
       runtime.advance(1s);
       thrower.info(Thrower::Tell{});
       thrower.cast(Thrower::Go{});
-      static_cast<void>(thrower.call_blocking<Thrower::Ask>());
+      [[maybe_unused]] const Result<int> answer = thrower.call_blocking<Thrower::Ask>();
       runtime.run_until_idle();
       ASSERT_TRUE(runtime.exit_reason(thrower)) << static_cast<int>(place);
       EXPECT_EQ(*runtime.exit_reason(thrower), ExitReason::error(type_of(what), "")) << static_cast<int>(place);

@@ -1,5 +1,6 @@
 // Links, monitors, exit signals, order and replay on the deterministic runtime.
 
+#include "dagverk/base/random.hpp"
 #include "dagverk/runtime/completion.hpp"
 #include "dagverk/runtime/deterministic_runtime.hpp"
 #include "dagverk/runtime/gen_server.hpp"
@@ -187,6 +188,37 @@ TEST(Process, a_message_sent_before_an_exit_signal_by_the_same_sender_is_seen_be
   p.runtime.exit(p.b.pid(), ExitReason::shutdown);
   p.runtime.run_until_idle();
   EXPECT_EQ(p.b_log.size(), 2U);
+}
+
+TEST(Process, links_are_symmetric_whatever_both_sides_do_at_once) {
+  // An unlink that met the other side's link on its way used to leave a link that only one of them knew of.
+  int linked = 0;
+  for (std::uint64_t seed = 1; seed <= 500; ++seed) {
+    Random random(seed);
+    DeterministicRuntime runtime(DeterministicOptions{.seed = seed});
+    std::vector<std::string> log;
+    const ServerRef<Puppet> sides[] = {runtime.start<Puppet>(&log).value(), runtime.start<Puppet>(&log).value()};
+    for (std::uint64_t act = 2 + random.below(8); act > 0; --act) {
+      const std::uint64_t side = random.below(2);
+      const Pid other = sides[1 - side].pid();
+      if (random.below(2) == 0) {
+        sides[side].cast(Puppet::Link{other});
+      } else {
+        sides[side].cast(Puppet::Unlink{other});
+      }
+      for (std::uint64_t step = random.below(3); step > 0; --step) runtime.step();
+    }
+    runtime.run_until_idle();
+    const Snapshot shot = runtime.snapshot();
+    ASSERT_EQ(shot.processes.size(), 2U);
+    ASSERT_EQ(shot.processes[0].links, shot.processes[1].links) << "seed " << seed;
+    linked += static_cast<int>(shot.processes[0].links);
+    sides[0].cast(Puppet::End{ExitReason::custom("boom")});
+    runtime.run_until_idle();
+    ASSERT_EQ(RuntimeBase::alive(sides[1].pid()), shot.processes[1].links == 0) << "seed " << seed;
+  }
+  EXPECT_GT(linked, 100);
+  EXPECT_LT(linked, 400);
 }
 
 /// Waits when told to, traps exits, and writes down what it sees in which order.

@@ -75,7 +75,9 @@ class Sleepy : public GenServer<Sleepy> {
   void handle_timeout() {
     const Duration at = runtime().clock().steady_now() - begin_;
     log_->push_back("idle at " + std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(at).count()));
-    if (again_ > 0 && --again_ > 0) idle_timeout(1s);
+    if (again_ == 0) return;
+    --again_;
+    if (again_ > 0) idle_timeout(1s);
   }
 
  private:
