@@ -146,6 +146,10 @@ class RuntimeBase {
   [[nodiscard]] detail::EdgeTable& edges() noexcept { return *edges_; }
   [[nodiscard]] detail::OutsideGate& outside() noexcept { return *outside_; }
   [[nodiscard]] detail::InboxPool& inboxes() noexcept { return *inboxes_; }
+  struct Running {
+    const detail::ProcessCore* core;
+    std::uint64_t began_ms;  ///< on the coarse clock
+  };
 
  protected:
   RuntimeBase(const Clock& clock, Logger& logger);
@@ -188,10 +192,6 @@ class RuntimeBase {
   /// Moves the coarse clock, by which snapshots say for how long.
   void note_time(SteadyTime now) noexcept;
   [[nodiscard]] const std::atomic<std::uint64_t>& coarse_ms() const noexcept { return coarse_ms_; }
-  struct Running {
-    const detail::ProcessCore* core;
-    std::uint64_t began_ms;  ///< on the coarse clock
-  };
   /// The processes that threads run at this moment.
   virtual void list_running(std::vector<Running>& running) const;
   [[nodiscard]] virtual Duration busy_time(std::uint64_t /*cycles*/) const noexcept { return Duration::zero(); }
