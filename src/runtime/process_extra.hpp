@@ -114,8 +114,8 @@ class ProcessFacts {
 
 class Tracer;
 
-/// Which `link` calls have made a link: the latest of ours, and the latest of the other side's that we have heard of. An
-/// unlink takes back those it knows of: what the other side has asked for meanwhile stays, on both sides.
+/// Which `link` calls have made a link: the latest of ours, and the latest of the other side's that we have heard of.
+/// An unlink takes back those it knows of: what the other side has asked for meanwhile stays, on both sides.
 struct LinkNumbers {
   std::uint64_t ours = 0;  // 0: none; links from the start count as none
   std::uint64_t theirs = 0;
