@@ -60,6 +60,7 @@ void runtime_benchmarks(BenchReport& report);
 void event_benchmarks(BenchReport& report);
 void handlers_benchmarks(BenchReport& report);
 void jobs_benchmarks(BenchReport& report);
+void log_benchmarks(BenchReport& report);
 void stage_benchmarks(BenchReport& report);
 void store_sqlite_benchmarks(BenchReport& report);
 

@@ -35,6 +35,7 @@ int main(int argc, char** argv) {
   dagverk::bench::event_benchmarks(report);
   dagverk::bench::stage_benchmarks(report);
   dagverk::bench::store_sqlite_benchmarks(report);
+  dagverk::bench::log_benchmarks(report);
   dagverk::bench::jobs_benchmarks(report);
   dagverk::bench::handlers_benchmarks(report);
   return 0;
