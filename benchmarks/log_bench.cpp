@@ -120,7 +120,7 @@ void caller_in_peace(BenchReport& report) {
     std::thread other(caller);
     caller();
     other.join();
-    static_cast<void>(pipeline->flush(60s));
+    if (!pipeline->flush(60s)) std::abort();
     written = pipeline->stats().find("file")->written;
   });
   return static_cast<double>(written) / took;
@@ -152,7 +152,7 @@ void stall(BenchReport& report) {
         ++calls;
       });
   if (!release.try_wait()) release.count_down();
-  static_cast<void>(pipeline->flush(60s));
+  if (!pipeline->flush(60s)) std::abort();
   const LogStats stats = pipeline->stats();
   const BackendStats& backend = *stats.find("stalling");
   const std::uint64_t accounted =

@@ -148,12 +148,12 @@ WriteOutcome FileBackend::write(const LogBatch& batch) {
   return outcome;
 }
 
-BackendSpec file_backend(std::string name, FileOptions options) {
-  return log_backend<FileBackend>(std::move(name), std::move(options));
+BackendSpec file_backend(std::string name, const FileOptions& options) {
+  return log_backend<FileBackend>(std::move(name), options);
 }
 
-BackendSpec json_file_backend(std::string name, FileOptions options) {
-  BackendSpec spec = file_backend(std::move(name), std::move(options));
+BackendSpec json_file_backend(std::string name, const FileOptions& options) {
+  BackendSpec spec = file_backend(std::move(name), options);
   spec.format = LineFormat::json();
   return spec;
 }

@@ -33,7 +33,7 @@ Result<BackendSpec> syslog_from(std::string name, std::string_view text, std::st
   if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
   if (host.empty()) return wrong(text, "the host is missing");
   options.host = host;
-  return syslog_backend(std::move(name), std::move(options));
+  return syslog_backend(std::move(name), options);
 }
 
 }  // namespace

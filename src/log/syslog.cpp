@@ -222,8 +222,8 @@ WriteOutcome SyslogBackend::write_tcp(const LogBatch& batch) {
   return outcome;
 }
 
-BackendSpec syslog_backend(std::string name, SyslogOptions options) {
-  BackendSpec spec = log_backend<SyslogBackend>(std::move(name), std::move(options));
+BackendSpec syslog_backend(std::string name, const SyslogOptions& options) {
+  BackendSpec spec = log_backend<SyslogBackend>(std::move(name), options);
   spec.format = LineFormat::message_only();
   return spec;
 }

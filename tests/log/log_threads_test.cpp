@@ -227,7 +227,7 @@ void on_fatal_signal(int signal) {
   crashing_pipeline = pipeline.get();
   const Log log(*pipeline, "test");
   log.info("collected");
-  static_cast<void>(pipeline->flush(60s));
+  if (!pipeline->flush(60s)) ::_exit(1);
   for (int line = 0; line < 10; ++line) log.info("last words", {{"n", line}});
   std::thread([&] { log.warning("of another thread\n"); }).join();
   if (signal == SIGABRT) std::abort();

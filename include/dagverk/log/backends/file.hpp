@@ -49,8 +49,8 @@ class FileBackend final : public LogBackend {
   std::vector<std::size_t> line_ends_;
 };
 
-[[nodiscard]] BackendSpec file_backend(std::string name, FileOptions options);
+[[nodiscard]] BackendSpec file_backend(std::string name, const FileOptions& options);
 /// As file_backend, one JSON object a line.
-[[nodiscard]] BackendSpec json_file_backend(std::string name, FileOptions options);
+[[nodiscard]] BackendSpec json_file_backend(std::string name, const FileOptions& options);
 
 }  // namespace dagverk

@@ -53,6 +53,6 @@ class SyslogBackend final : public LogBackend {
   int socket_ = -1;
 };
 
-[[nodiscard]] BackendSpec syslog_backend(std::string name, SyslogOptions options);
+[[nodiscard]] BackendSpec syslog_backend(std::string name, const SyslogOptions& options);
 
 }  // namespace dagverk
