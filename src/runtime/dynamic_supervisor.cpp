@@ -189,6 +189,42 @@ Async<void> DynamicSupervisor::handle_info(Retry retry) {
 
 // ---- from outside --------------------------------------------------------------------------------------------------
 
+detail::CallAwaiter<DynamicSupervisor::StartChild, DynamicSupervisor::StartChild::Reply>
+DynamicSupervisorRef::start_child(ChildSpec spec) const {
+  return server_.call_within<DynamicSupervisor::StartChild>(no_limit, std::move(spec));
+}
+
+Result<Pid> DynamicSupervisorRef::start_child_blocking(ChildSpec spec) const {
+  return server_.call_blocking_within<DynamicSupervisor::StartChild>(no_limit, std::move(spec));
+}
+
+detail::CallAwaiter<DynamicSupervisor::TerminateChild, DynamicSupervisor::TerminateChild::Reply>
+DynamicSupervisorRef::terminate_child(Pid pid) const {
+  return server_.call_within<DynamicSupervisor::TerminateChild>(no_limit, pid);
+}
+
+Result<void> DynamicSupervisorRef::terminate_child_blocking(Pid pid) const {
+  return server_.call_blocking_within<DynamicSupervisor::TerminateChild>(no_limit, pid);
+}
+
+detail::CallAwaiter<DynamicSupervisor::WhichChildren, DynamicSupervisor::WhichChildren::Reply>
+DynamicSupervisorRef::which_children() const {
+  return server_.call_within<DynamicSupervisor::WhichChildren>(no_limit);
+}
+
+Result<std::vector<ChildInfo>> DynamicSupervisorRef::which_children_blocking() const {
+  return server_.call_blocking_within<DynamicSupervisor::WhichChildren>(no_limit);
+}
+
+detail::CallAwaiter<DynamicSupervisor::CountChildren, DynamicSupervisor::CountChildren::Reply>
+DynamicSupervisorRef::count_children() const {
+  return server_.call_within<DynamicSupervisor::CountChildren>(no_limit);
+}
+
+Result<ChildCounts> DynamicSupervisorRef::count_children_blocking() const {
+  return server_.call_blocking_within<DynamicSupervisor::CountChildren>(no_limit);
+}
+
 Async<Result<ExitReason>> DynamicSupervisorRef::stop_server(ServerRef<DynamicSupervisor> server, ExitReason reason) {
   server.cast_of<DynamicSupervisor::Stop>(std::move(reason));
   Result<ExitReason> ended = co_await this_process::wait_for_exit(server.pid(), no_limit);

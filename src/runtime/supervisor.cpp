@@ -380,6 +380,58 @@ void Supervisor::forget(const Child& child) {
 
 // ---- from outside --------------------------------------------------------------------------------------------------
 
+detail::CallAwaiter<Supervisor::StartChild, Supervisor::StartChild::Reply> SupervisorRef::start_child(
+    ChildSpec spec) const {
+  return server_.call_within<Supervisor::StartChild>(no_limit, std::move(spec));
+}
+
+Result<Pid> SupervisorRef::start_child_blocking(ChildSpec spec) const {
+  return server_.call_blocking_within<Supervisor::StartChild>(no_limit, std::move(spec));
+}
+
+detail::CallAwaiter<Supervisor::TerminateChild, Supervisor::TerminateChild::Reply> SupervisorRef::terminate_child(
+    std::string_view id) const {
+  return server_.call_within<Supervisor::TerminateChild>(no_limit, std::string(id));
+}
+
+Result<void> SupervisorRef::terminate_child_blocking(std::string_view id) const {
+  return server_.call_blocking_within<Supervisor::TerminateChild>(no_limit, std::string(id));
+}
+
+detail::CallAwaiter<Supervisor::RestartChild, Supervisor::RestartChild::Reply> SupervisorRef::restart_child(
+    std::string_view id) const {
+  return server_.call_within<Supervisor::RestartChild>(no_limit, std::string(id));
+}
+
+Result<Pid> SupervisorRef::restart_child_blocking(std::string_view id) const {
+  return server_.call_blocking_within<Supervisor::RestartChild>(no_limit, std::string(id));
+}
+
+detail::CallAwaiter<Supervisor::DeleteChild, Supervisor::DeleteChild::Reply> SupervisorRef::delete_child(
+    std::string_view id) const {
+  return server_.call_within<Supervisor::DeleteChild>(no_limit, std::string(id));
+}
+
+Result<void> SupervisorRef::delete_child_blocking(std::string_view id) const {
+  return server_.call_blocking_within<Supervisor::DeleteChild>(no_limit, std::string(id));
+}
+
+detail::CallAwaiter<Supervisor::WhichChildren, Supervisor::WhichChildren::Reply> SupervisorRef::which_children() const {
+  return server_.call_within<Supervisor::WhichChildren>(no_limit);
+}
+
+Result<std::vector<ChildInfo>> SupervisorRef::which_children_blocking() const {
+  return server_.call_blocking_within<Supervisor::WhichChildren>(no_limit);
+}
+
+detail::CallAwaiter<Supervisor::CountChildren, Supervisor::CountChildren::Reply> SupervisorRef::count_children() const {
+  return server_.call_within<Supervisor::CountChildren>(no_limit);
+}
+
+Result<ChildCounts> SupervisorRef::count_children_blocking() const {
+  return server_.call_blocking_within<Supervisor::CountChildren>(no_limit);
+}
+
 Async<Result<ExitReason>> SupervisorRef::stop_server(ServerRef<Supervisor> server, ExitReason reason) {
   server.cast_of<Supervisor::Stop>(std::move(reason));
   Result<ExitReason> ended = co_await this_process::wait_for_exit(server.pid(), no_limit);

@@ -113,12 +113,9 @@ class DynamicSupervisorRef {
 
   /// Starts a child. Errors: `refused` (there are `max_children`), `ignored` (its init chose not to run),
   /// `invalid_argument`, or why it did not start.
-  [[nodiscard]] auto start_child(ChildSpec spec) const {
-    return server_.call_within<DynamicSupervisor::StartChild>(no_limit, std::move(spec));
-  }
-  [[nodiscard]] Result<Pid> start_child_blocking(ChildSpec spec) const {
-    return server_.call_blocking_within<DynamicSupervisor::StartChild>(no_limit, std::move(spec));
-  }
+  [[nodiscard]] detail::CallAwaiter<DynamicSupervisor::StartChild, DynamicSupervisor::StartChild::Reply> start_child(
+      ChildSpec spec) const;
+  [[nodiscard]] Result<Pid> start_child_blocking(ChildSpec spec) const;
   template <class Server>
   [[nodiscard]] Async<Result<ServerRef<Server>>> start_child(ChildSpecOf<Server> spec) const {
     return start_typed<Server>(server_, std::move(spec));
@@ -131,23 +128,18 @@ class DynamicSupervisorRef {
   }
 
   /// Stops a child and forgets it. Errors: `not_found`.
-  [[nodiscard]] auto terminate_child(Pid pid) const {
-    return server_.call_within<DynamicSupervisor::TerminateChild>(no_limit, pid);
-  }
-  [[nodiscard]] Result<void> terminate_child_blocking(Pid pid) const {
-    return server_.call_blocking_within<DynamicSupervisor::TerminateChild>(no_limit, pid);
-  }
+  [[nodiscard]] detail::CallAwaiter<DynamicSupervisor::TerminateChild, DynamicSupervisor::TerminateChild::Reply>
+  terminate_child(Pid pid) const;
+  [[nodiscard]] Result<void> terminate_child_blocking(Pid pid) const;
 
   /// All children, without ids; in no promised order.
-  [[nodiscard]] auto which_children() const { return server_.call_within<DynamicSupervisor::WhichChildren>(no_limit); }
-  [[nodiscard]] Result<std::vector<ChildInfo>> which_children_blocking() const {
-    return server_.call_blocking_within<DynamicSupervisor::WhichChildren>(no_limit);
-  }
+  [[nodiscard]] detail::CallAwaiter<DynamicSupervisor::WhichChildren, DynamicSupervisor::WhichChildren::Reply>
+  which_children() const;
+  [[nodiscard]] Result<std::vector<ChildInfo>> which_children_blocking() const;
   /// `active` leaves out those that are being restarted.
-  [[nodiscard]] auto count_children() const { return server_.call_within<DynamicSupervisor::CountChildren>(no_limit); }
-  [[nodiscard]] Result<ChildCounts> count_children_blocking() const {
-    return server_.call_blocking_within<DynamicSupervisor::CountChildren>(no_limit);
-  }
+  [[nodiscard]] detail::CallAwaiter<DynamicSupervisor::CountChildren, DynamicSupervisor::CountChildren::Reply>
+  count_children() const;
+  [[nodiscard]] Result<ChildCounts> count_children_blocking() const;
 
   /// Stops the supervisor, its children first, and answers why it ended.
   [[nodiscard]] Async<Result<ExitReason>> stop(ExitReason reason = ExitReason::normal) const {

@@ -173,12 +173,9 @@ class SupervisorRef {
   /// Starts a child as the last one and answers its pid; an empty one when its init chose not to run.
   /// Errors: `already_exists` (one with this id runs or is being restarted), `refused` (one with this id is stopped),
   ///         `invalid_argument`, or why it did not start; the child is then not kept.
-  [[nodiscard]] auto start_child(ChildSpec spec) const {
-    return server_.call_within<Supervisor::StartChild>(no_limit, std::move(spec));
-  }
-  [[nodiscard]] Result<Pid> start_child_blocking(ChildSpec spec) const {
-    return server_.call_blocking_within<Supervisor::StartChild>(no_limit, std::move(spec));
-  }
+  [[nodiscard]] detail::CallAwaiter<Supervisor::StartChild, Supervisor::StartChild::Reply> start_child(
+      ChildSpec spec) const;
+  [[nodiscard]] Result<Pid> start_child_blocking(ChildSpec spec) const;
   template <class Server>
   [[nodiscard]] Async<Result<ServerRef<Server>>> start_child(ChildSpecOf<Server> spec) const {
     return start_typed<Server>(server_, std::move(spec));
@@ -192,39 +189,26 @@ class SupervisorRef {
 
   /// Stops a child and keeps its spec (a temporary one is forgotten). Stopping a stopped one is fine.
   /// Errors: `not_found`.
-  [[nodiscard]] auto terminate_child(std::string_view id) const {
-    return server_.call_within<Supervisor::TerminateChild>(no_limit, std::string(id));
-  }
-  [[nodiscard]] Result<void> terminate_child_blocking(std::string_view id) const {
-    return server_.call_blocking_within<Supervisor::TerminateChild>(no_limit, std::string(id));
-  }
+  [[nodiscard]] detail::CallAwaiter<Supervisor::TerminateChild, Supervisor::TerminateChild::Reply> terminate_child(
+      std::string_view id) const;
+  [[nodiscard]] Result<void> terminate_child_blocking(std::string_view id) const;
 
   /// Starts a child that is stopped or failed. Errors: `not_found`, `refused` (it runs or is being restarted), or why
   /// it did not start; it is then stopped as before.
-  [[nodiscard]] auto restart_child(std::string_view id) const {
-    return server_.call_within<Supervisor::RestartChild>(no_limit, std::string(id));
-  }
-  [[nodiscard]] Result<Pid> restart_child_blocking(std::string_view id) const {
-    return server_.call_blocking_within<Supervisor::RestartChild>(no_limit, std::string(id));
-  }
+  [[nodiscard]] detail::CallAwaiter<Supervisor::RestartChild, Supervisor::RestartChild::Reply> restart_child(
+      std::string_view id) const;
+  [[nodiscard]] Result<Pid> restart_child_blocking(std::string_view id) const;
 
   /// Forgets a child that is stopped or failed. Errors: `not_found`, `refused`.
-  [[nodiscard]] auto delete_child(std::string_view id) const {
-    return server_.call_within<Supervisor::DeleteChild>(no_limit, std::string(id));
-  }
-  [[nodiscard]] Result<void> delete_child_blocking(std::string_view id) const {
-    return server_.call_blocking_within<Supervisor::DeleteChild>(no_limit, std::string(id));
-  }
+  [[nodiscard]] detail::CallAwaiter<Supervisor::DeleteChild, Supervisor::DeleteChild::Reply> delete_child(
+      std::string_view id) const;
+  [[nodiscard]] Result<void> delete_child_blocking(std::string_view id) const;
 
   /// All children, the last started first.
-  [[nodiscard]] auto which_children() const { return server_.call_within<Supervisor::WhichChildren>(no_limit); }
-  [[nodiscard]] Result<std::vector<ChildInfo>> which_children_blocking() const {
-    return server_.call_blocking_within<Supervisor::WhichChildren>(no_limit);
-  }
-  [[nodiscard]] auto count_children() const { return server_.call_within<Supervisor::CountChildren>(no_limit); }
-  [[nodiscard]] Result<ChildCounts> count_children_blocking() const {
-    return server_.call_blocking_within<Supervisor::CountChildren>(no_limit);
-  }
+  [[nodiscard]] detail::CallAwaiter<Supervisor::WhichChildren, Supervisor::WhichChildren::Reply> which_children() const;
+  [[nodiscard]] Result<std::vector<ChildInfo>> which_children_blocking() const;
+  [[nodiscard]] detail::CallAwaiter<Supervisor::CountChildren, Supervisor::CountChildren::Reply> count_children() const;
+  [[nodiscard]] Result<ChildCounts> count_children_blocking() const;
 
   /// Stops the supervisor, its children first, and answers why it ended.
   [[nodiscard]] Async<Result<ExitReason>> stop(ExitReason reason = ExitReason::normal) const {
