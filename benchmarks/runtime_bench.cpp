@@ -182,6 +182,13 @@ double call_figure(Runtime& runtime, unsigned pairs, std::uint64_t count) {
   return static_cast<double>(pairs * count) / taken;
 }
 
+double spawn_figure(Runtime& runtime, std::uint64_t count) {
+  ServerRef<Spawner> spawner = runtime.start<Spawner>().value();
+  const double taken =
+      seconds([&] { check(spawner.call_blocking_within<Spawner::Go>(60s, count).value_or(0) == count, "spawns"); });
+  return static_cast<double>(count) / taken;
+}
+
 void idle_bytes(BenchReport& report) {
   if (!report.wants("runtime.idle_bytes") && !report.wants("runtime.start_stop_million")) return;
   constexpr std::size_t count = 1'000'000;
@@ -248,6 +255,52 @@ void snapshots(BenchReport& report) {
   BenchReport::print("runtime.snapshot_cast_ratio", with[1] / without[1], "ratio");
 }
 
+/// Starts timers that are far off, and cancels them in another order.
+class Alarm : public GenServer<Alarm> {
+ public:
+  struct Ring {};
+  struct Cost {
+    using Reply = std::pair<double, double>;  // nanoseconds to start one, to cancel one
+    std::size_t pending;
+    std::size_t rounds;
+  };
+  void handle_info(Ring /*ring*/) {}
+  std::pair<double, double> handle_call(Cost cost) {
+    double starting = 0;
+    double cancelling = 0;
+    std::vector<TimerRef> timers;
+    timers.reserve(cost.pending);
+    for (std::size_t round = 0; round < cost.rounds; ++round) {
+      timers.clear();
+      starting += seconds([&] {
+        for (std::size_t index = 0; index < cost.pending; ++index) {
+          timers.push_back(send_after(1h + (index * 7919 % cost.pending) * 1ms, Ring{}));
+        }
+      });
+      std::size_t cancelled = 0;
+      cancelling += seconds([&] {
+        for (const TimerRef& timer : timers) cancelled += this_process::cancel_timer(timer).has_value() ? 1 : 0;
+      });
+      check(cancelled == cost.pending, "timers");
+    }
+    const double all = static_cast<double>(cost.pending * cost.rounds) / 1e9;
+    return {starting / all, cancelling / all};
+  }
+};
+
+void timers(BenchReport& report) {
+  if (!report.wants("runtime.timer_")) return;
+  Runtime runtime(RuntimeOptions{.workers = 1});
+  ServerRef<Alarm> alarm = runtime.start<Alarm>().value();
+  const auto print = [&](const char* pending_name, std::size_t pending, std::size_t rounds) {
+    const auto cost = alarm.call_blocking_within<Alarm::Cost>(60s, pending, rounds).value();
+    BenchReport::print(concat("runtime.timer_start.", pending_name), cost.first, "ns");
+    BenchReport::print(concat("runtime.timer_cancel.", pending_name), cost.second, "ns");
+  };
+  print("1k", 1'000, 1'000);
+  print("1m", 1'000'000, 3);
+}
+
 void busy_neighbour(BenchReport& report) {
   if (!report.wants("runtime.busy_neighbour.p99")) return;
   Runtime runtime(RuntimeOptions{.workers = 1});
@@ -307,14 +360,15 @@ void runtime_benchmarks(BenchReport& report) {
                for (int call = 0; call < count; ++call) check(sink.call_blocking<Sink::Total>().has_value(), "calls");
              });
     });
-    report.run("runtime.spawn_exit", "1/s", [&] {
-      ServerRef<Spawner> spawner = runtime.start<Spawner>().value();
-      constexpr std::uint64_t count = 2'000'000;
-      const double taken =
-          seconds([&] { check(spawner.call_blocking_within<Spawner::Go>(60s, count).value_or(0) == count, "spawns"); });
-      return static_cast<double>(count) / taken;
-    });
+    report.run("runtime.spawn_exit", "1/s", [&] { return spawn_figure(runtime, 2'000'000); });
   }
+  {
+    Runtime runtime(RuntimeOptions{.workers = 1});
+    report.run("runtime.cast_1to1.W1", "1/s", [&] { return cast_figure(runtime, 1, 20'000'000); });
+    report.run("runtime.call.W1", "1/s", [&] { return call_figure(runtime, 1, 3'000'000); });
+    report.run("runtime.spawn_exit.W1", "1/s", [&] { return spawn_figure(runtime, 2'000'000); });
+  }
+  timers(report);
   snapshots(report);
   parked_calls(report);
   busy_neighbour(report);

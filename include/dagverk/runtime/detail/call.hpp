@@ -18,6 +18,9 @@ namespace dagverk::detail {
 /// Where an outside thread waits for a reply. Shared by the thread and the request node; whoever comes last frees it.
 class BlockingWaiter {
  public:
+  static void* operator new(std::size_t size) { return chunk_allocate(size); }
+  static void operator delete(void* waiter, std::size_t size) noexcept { chunk_free(waiter, size); }
+
   void add_owner() noexcept { owners_.fetch_add(1, std::memory_order_relaxed); }
   void drop_owner() noexcept;
 
