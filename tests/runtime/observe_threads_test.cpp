@@ -167,7 +167,7 @@ TEST(SnapshotThreads, may_be_taken_while_processes_come_and_go) {
       ServerRef<Counter> short_lived =
           runtime.start_with<Counter>(StartOptions{.name = "a name that needs the heap"}).value();
       for (int index = 0; index < 10; ++index) runtime.spawn([] {});
-      static_cast<void>(runtime.stop(short_lived.pid(), ExitReason::normal));
+      EXPECT_TRUE(runtime.stop(short_lived.pid(), ExitReason::normal));
     }
     done = true;
   });
@@ -495,8 +495,7 @@ TEST_F(ProgramEnd, a_process_calls_exit_while_main_waits_for_it_with_a_runtime_o
           leave(10);
           co_return 1;
         };
-        static_cast<void>(runtime.run(work()));
-        leave(1);
+        leave(runtime.run(work()) ? 1 : 2);
       },
       testing::ExitedWithCode(10), "");
 }

@@ -429,7 +429,7 @@ std::string to_string(const RoomId& room) { return concat(room.floor, "/", room.
 template <>
 struct std::hash<dagverk::RoomId> {
   std::size_t operator()(const dagverk::RoomId& room) const noexcept {
-    return static_cast<std::size_t>(room.floor * 100 + room.door);
+    return static_cast<std::size_t>(room.floor) * 100 + static_cast<std::size_t>(room.door);
   }
 };
 
