@@ -20,12 +20,12 @@ class WeightedRoundRobin final : public dagverk::Dispatcher<int> {
     if (line_.front() == &outlet) turn_ = 0;
     std::erase(line_, &outlet);
   }
-  std::uint64_t demand() const noexcept override { return demand_; }
+  [[nodiscard]] std::uint64_t demand() const noexcept override { return demand_; }
   void dispatch(dagverk::Batch<int>& events) override {
     while (!events.empty() && demand_ != 0) {
       Outlet& head = *line_.front();
       if (turn_ == 0) turn_ = *head.options().partition.number();  // the weight: a number of the consumer's choice
-      const std::uint64_t count = std::min<std::uint64_t>({turn_, head.word, events.size()});
+      const auto count = std::min<std::uint64_t>({turn_, head.word, events.size()});
       turn_ -= count, head.word -= count, demand_ -= count;
       head.deliver(events.split_front(count));
       if (turn_ != 0 && head.word != 0) continue;
@@ -49,7 +49,8 @@ struct Worker : dagverk::Consumer<Worker, int> {
   Worker(dagverk::ServerRef<Numbers> numbers, unsigned weight) : numbers_(numbers), weight_(weight) {}
   void init() { subscribe_to(numbers_, {.max_demand = 3000, .min_demand = 0, .partition = weight_}).value(); }
   void handle_events(const dagverk::Batch<int>& some) {
-    if ((count_ += some.size()) < weight_ * 1000U) return;
+    count_ += some.size();
+    if (count_ < weight_ * 1000U) return;
     std::printf("weight %u: %zu of 4000 events\n", weight_, count_);
     stop();
   }

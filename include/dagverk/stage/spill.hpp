@@ -10,7 +10,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <functional>
 #include <memory>
 #include <string>
@@ -40,7 +39,7 @@ template <class Event>
           [](std::string_view bytes) -> Result<Event> {
             if (bytes.size() != sizeof(Event)) return Error(ErrorCode::malformed, "an event of another size");
             Event event;
-            std::memcpy(&event, bytes.data(), sizeof(Event));
+            bytes.copy(reinterpret_cast<char*>(&event), sizeof(Event));
             return event;
           }};
 }
@@ -154,16 +153,16 @@ class SpillQueue final : public OverflowQueue<Event> {
 template <class Event>
 [[nodiscard]] Overflow<Event> spill(SpillOptions options, EventCodec<Event> codec) {
   using Queue = OverflowQueue<Event>;
-  return Overflow<Event>(concat("spill(", options.bytes_max, ")"),
-                         [options = std::move(options),
-                          codec = std::move(codec)](const Clock& /*clock*/) -> Result<std::unique_ptr<Queue>> {
-                           if (options.events_in_memory == 0) return detail::bad_rule("spill", "events_in_memory");
-                           if (options.bytes_max == 0) return detail::bad_rule("spill", "bytes_max");
-                           Result<detail::SpillFile> file =
-                               detail::SpillFile::make(options.directory, options.bytes_max);
-                           if (!file) return file.error();
-                           return std::make_unique<detail::SpillQueue<Event>>(std::move(*file), codec, options);
-                         });
+  std::string name = concat("spill(", options.bytes_max, ")");
+  auto make = [options = std::move(options),
+               codec = std::move(codec)](const Clock& /*clock*/) -> Result<std::unique_ptr<Queue>> {
+    if (options.events_in_memory == 0) return detail::bad_rule("spill", "events_in_memory");
+    if (options.bytes_max == 0) return detail::bad_rule("spill", "bytes_max");
+    Result<detail::SpillFile> file = detail::SpillFile::make(options.directory, options.bytes_max);
+    if (!file) return file.error();
+    return std::make_unique<detail::SpillQueue<Event>>(std::move(*file), codec, options);
+  };
+  return Overflow<Event>(std::move(name), std::move(make));
 }
 /// As above, for events that are their bytes.
 template <class Event>

@@ -283,11 +283,11 @@ struct BadShape {
   double operator()(int event) const { return event; }
 };
 template <class Hash>
-concept gives_partition = std::integral<std::invoke_result_t<Hash, int>> ||
-                          std::convertible_to<std::invoke_result_t<Hash, int>, std::string_view>;
+concept GivesPartition = std::integral<std::invoke_result_t<Hash, int>> ||
+                         std::convertible_to<std::invoke_result_t<Hash, int>, std::string_view>;
 
 TEST(PartitionDispatcher, CC_GPD_015_a_hash_of_a_wrong_shape_does_not_compile) {
-  static_assert(!gives_partition<BadShape>);
+  static_assert(!GivesPartition<BadShape>);
   static_assert(!detail::HashesEvent<std::hash<std::string>, int>);
   static_assert(detail::HashesEvent<std::hash<int>, int>);
   // What only a run can show: a negative number is no partition.
@@ -300,7 +300,7 @@ TEST(PartitionDispatcher, CC_GPD_015_a_hash_of_a_wrong_shape_does_not_compile) {
 }
 
 template <class Partitions>
-concept makes_partitions = requires(Partitions partitions) { partition_dispatcher<int>(partitions); };
+concept MakesPartitions = requires(Partitions partitions) { partition_dispatcher<int>(partitions); };
 
 TEST(PartitionDispatcher, CC_GPD_016_no_partitions_and_bad_names_fail_the_start) {
   World world;
@@ -313,7 +313,7 @@ TEST(PartitionDispatcher, CC_GPD_016_no_partitions_and_bad_names_fail_the_start)
   EXPECT_NE(error_of([] { return partition_dispatcher<int>({"a", "b", "a"}, to_zero); }).find("\"a\" is there twice"),
             std::string::npos);
   // Names without a hash do not compile.
-  static_assert(!makes_partitions<std::vector<PartitionName>> && makes_partitions<std::size_t>);
+  static_assert(!MakesPartitions<std::vector<PartitionName>> && MakesPartitions<std::size_t>);
 }
 
 TEST(PartitionDispatcher, CC_GPD_018_the_default_hash_is_steady_and_uses_all_partitions) {

@@ -153,7 +153,7 @@ class CoalesceQueue final : public OverflowQueue<Event> {
 struct NewerWins {
   template <class Event>
   void operator()(Event& older, Event&& newer) const {
-    older = std::move(newer);
+    older = std::forward<Event>(newer);
   }
 };
 
