@@ -229,7 +229,9 @@ void snapshots(BenchReport& report) {
   };
   check(runtime.run(start_all()).value_or(0) == count, "processes to look at");
   std::vector<double> times;
-  for (int round = 0; round < 9; ++round) {
+  constexpr int rounds = 9;
+  times.reserve(rounds);
+  for (int round = 0; round < rounds; ++round) {
     times.push_back(seconds([&] { check(runtime.snapshot().processes.size() >= count, "snapshot"); }) * 1e3);
   }
   std::sort(times.begin(), times.end());

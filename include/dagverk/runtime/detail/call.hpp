@@ -19,6 +19,13 @@ namespace dagverk::detail {
 class BlockingWaiter {
  public:
   static void* operator new(std::size_t size) { return chunk_allocate(size); }
+  static void* operator new(std::size_t size, const std::nothrow_t& /*nothrow*/) noexcept {
+    try {
+      return chunk_allocate(size);
+    } catch (const std::bad_alloc&) {
+      return nullptr;
+    }
+  }
   static void operator delete(void* waiter, std::size_t size) noexcept { chunk_free(waiter, size); }
 
   void add_owner() noexcept { owners_.fetch_add(1, std::memory_order_relaxed); }
