@@ -4,7 +4,7 @@
 #include "dagverk/base/concat.hpp"
 #include "dagverk/event/detail/handler_process.hpp"
 #include "dagverk/event/detail/hub_messages.hpp"
-#include "dagverk/event/detail/staged_member.hpp"
+#include "dagverk/event/detail/staged_lines.hpp"
 #include "dagverk/event/event_handler.hpp"
 #include "dagverk/event/event_stats.hpp"
 #include "dagverk/runtime/gen_server.hpp"
@@ -81,14 +81,14 @@ class StagedHub : public GenServer<StagedHub<E>> {
   };
 
   StagedHub(StagedHubOptions options, std::shared_ptr<HubShared> shared)
-      : options_(options), shared_(std::move(shared)) {
+      : options_(options), lines_(options.wait_events_max), shared_(std::move(shared)) {
     this_process::trap_exits();
     open_.reserve(hub_block_events);
   }
 
   // --- publishing ----------------------------------------------------------------------------------------------------
   void handle_cast(PublishOne one) {
-    if (members_.empty() || stopping_) {
+    if (lines_.empty() || stopping_) {
       shared_->discarded.fetch_add(1, std::memory_order_relaxed);
       return;
     }
@@ -102,7 +102,7 @@ class StagedHub : public GenServer<StagedHub<E>> {
   }
   void handle_cast(const PublishBatch& batch) {
     shared_->under_way.fetch_sub(batch.events.size(), std::memory_order_relaxed);
-    if (members_.empty() || stopping_) {
+    if (lines_.empty() || stopping_) {
       shared_->discarded.fetch_add(batch.events.size(), std::memory_order_relaxed);
       return;
     }
@@ -116,12 +116,12 @@ class StagedHub : public GenServer<StagedHub<E>> {
 
   void handle_call(Ack ack, From<Ack> from) {
     flush();
-    if (members_.empty() || stopping_) {
+    if (lines_.empty() || stopping_) {
       shared_->discarded.fetch_add(1, std::memory_order_relaxed);
       from.reply({});
       return;
     }
-    if (blocked_.empty() && line_has_room()) {
+    if (blocked_.empty() && lines_.has_room()) {
       spread(batch_of(std::move(ack.event)));
       from.reply({});
     } else if (blocked_.size() < options_.wait_events_max) {
@@ -133,14 +133,14 @@ class StagedHub : public GenServer<StagedHub<E>> {
 
   void handle_call(Sync sync, From<Sync> from) {
     flush();
-    if (members_.empty() || stopping_) {
+    if (lines_.empty() || stopping_) {
       shared_->discarded.fetch_add(1, std::memory_order_relaxed);
       from.reply(std::vector<HandlerOutcome>());
       return;
     }
     auto ticket = std::make_shared<SyncTicket>(
         [from = std::move(from)](std::vector<HandlerOutcome> outcomes) mutable { from.reply(std::move(outcomes)); });
-    for (const auto& entry : members_) {
+    for (const auto& entry : lines_.entries()) {
       if (entry->member.state != HandlerState::stopping) ticket->expect(entry->member.id, entry->member.name());
     }
     if (sync.limit > Duration::zero()) ticket->timer = this->send_after(sync.limit, SyncDue{ticket});
@@ -150,15 +150,15 @@ class StagedHub : public GenServer<StagedHub<E>> {
   void handle_info(const SyncDue& due) { due.ticket->answer(); }
 
   void handle_cast(Ask ask) {
-    Member* asker = find(ask.id);
+    Member* asker = lines_.find(ask.id);
     if (asker == nullptr || asker->member.start_number != ask.start_number || !asker->member.pid) return;
     flush();
     asker->member.hand_done();
     if (asker->member.state == HandlerState::starting) asker->member.state = HandlerState::running;
     answer(*asker, {});
-    dispatch(*asker);
+    lines_.dispatch(*asker);
     advance_wait_line();
-    asker->member.show_edge(line_);
+    asker->member.show_edge(lines_.wait_line());
     finish_if_drained(*asker);
     end_if_empty();
   }
@@ -167,7 +167,7 @@ class StagedHub : public GenServer<StagedHub<E>> {
   void handle_call(Add add, From<Add> from) {
     flush();
     Result<void> valid = check_new(add.spec);
-    if (valid && find(add.spec.name) != nullptr) valid = handler_exists(add.spec.name);
+    if (valid && lines_.find(add.spec.name) != nullptr) valid = handler_exists(add.spec.name);
     if (!valid) {
       from.reply(valid.error());
       return;
@@ -178,9 +178,9 @@ class StagedHub : public GenServer<StagedHub<E>> {
 
   void handle_call(Swap swap, From<Swap> from) {
     flush();
-    Member* old = find(swap.name);
+    Member* old = lines_.find(swap.name);
     if (old != nullptr && old->member.state == HandlerState::stopping) old = nullptr;
-    const Member* same = find(swap.spec.name);
+    const Member* same = lines_.find(swap.spec.name);
     Result<void> valid = check_new(swap.spec);
     if (valid && same != nullptr && same != old) valid = handler_exists(swap.spec.name);
     if (!valid) {
@@ -199,13 +199,13 @@ class StagedHub : public GenServer<StagedHub<E>> {
     advance_wait_line();
   }
   void handle_cast(Inherit inherit) {
-    Member* old = find(inherit.id);
+    Member* old = lines_.find(inherit.id);
     if (old != nullptr) old->inheritance = std::move(inherit.what);
   }
 
   void handle_call(CallHandler call, From<CallHandler> from) {
     flush();
-    Member* called = find(call.name);
+    Member* called = lines_.find(call.name);
     if (called == nullptr) {
       from.reply(no_handler(call.name));
       return;
@@ -226,7 +226,7 @@ class StagedHub : public GenServer<StagedHub<E>> {
 
   void handle_call(const Remove& remove, From<Remove> from) {
     flush();
-    Member* leaver = find(remove.name);
+    Member* leaver = lines_.find(remove.name);
     if (leaver == nullptr || leaver->member.state == HandlerState::stopping) {
       from.reply(no_handler(remove.name));
       return;
@@ -240,7 +240,7 @@ class StagedHub : public GenServer<StagedHub<E>> {
 
   Result<void> handle_call(const Restart& restart) {
     flush();
-    Member* found = find(restart.name);
+    Member* found = lines_.find(restart.name);
     if (found == nullptr || found->member.state == HandlerState::stopping) {
       return no_handler(restart.name);
     }
@@ -249,17 +249,17 @@ class StagedHub : public GenServer<StagedHub<E>> {
     if (member.pid) give_up_process(member, HandLoss::consumer_down, "was restarted by hand");
     member.restarts_of.forget();
     ++member.restarts;
-    if (!member.in_wait_line) join_wait_line(member);
+    if (!member.in_wait_line) lines_.join(member);
     start_process(member);
     member.apply_rule();
-    member.show_edge(line_);
+    member.show_edge(lines_.wait_line());
     return {};
   }
 
   std::vector<std::string> handle_call(Which /*which*/) {
     std::vector<std::string> names;
-    names.reserve(members_.size());
-    for (const auto& entry : members_) {
+    names.reserve(lines_.entries().size());
+    for (const auto& entry : lines_.entries()) {
       if (entry->member.state != HandlerState::stopping) names.push_back(entry->member.name());
     }
     return names;
@@ -285,7 +285,7 @@ class StagedHub : public GenServer<StagedHub<E>> {
 
   // --- what happens to them ------------------------------------------------------------------------------------------
   void handle_info(const Exit& exit) {
-    Member* ended = find(exit.from);
+    Member* ended = lines_.find(exit.from);
     if (ended == nullptr) return;  // it was given up before
     flush();
     StagedMember<E>& member = ended->member;
@@ -315,7 +315,7 @@ class StagedHub : public GenServer<StagedHub<E>> {
   /// An owner has ended: its handlers go with it.
   void handle_info(const Down& down) {
     flush();
-    for (Member* entry : entries()) {
+    for (Member* entry : lines_.copy()) {
       if (entry->owner != down.ref || entry->member.state == HandlerState::stopping) continue;
       entry->gone = ExitReason::shutdown;
       begin_end(*entry, handler_end_limit, ExitReason::shutdown);
@@ -326,7 +326,7 @@ class StagedHub : public GenServer<StagedHub<E>> {
   }
 
   void handle_info(RestartDue due) {
-    Member* entry = find(due.id);
+    Member* entry = lines_.find(due.id);
     if (entry == nullptr || entry->member.start_number != due.start_number ||
         entry->member.state != HandlerState::restarting) {
       return;
@@ -336,7 +336,7 @@ class StagedHub : public GenServer<StagedHub<E>> {
   }
 
   void handle_info(EndDue due) {
-    Member* entry = find(due.id);
+    Member* entry = lines_.find(due.id);
     if (entry == nullptr) return;
     give_up_process(entry->member, HandLoss::shutdown, "did not end in time");
     remove_entry(*entry);
@@ -345,7 +345,7 @@ class StagedHub : public GenServer<StagedHub<E>> {
 
   void handle_info(DrainDue /*due*/) {
     flush();
-    for (Member* entry : entries()) {
+    for (Member* entry : lines_.copy()) {
       if (entry->member.state == HandlerState::stopping) continue;
       begin_end(*entry, handler_grace_at_stop, ExitReason::shutdown);
     }
@@ -357,32 +357,20 @@ class StagedHub : public GenServer<StagedHub<E>> {
     shared_->wanted.store(0);
     flush();
     stopping_ = true;
-    for (Member* entry : entries()) {
+    for (Member* entry : lines_.copy()) {
       StagedMember<E>& member = entry->member;
       if (member.pid) give_up_process(member, HandLoss::shutdown, "its manager ended");
       entry->successor = 0;
       member.dropped.shutdown += member.waiting.clear();
-      member.leave_wait_line(line_, member.dropped.shutdown);
+      member.leave_wait_line(lines_.wait_line(), member.dropped.shutdown);
       remove_entry(*entry);
     }
     publish_last_stats();
   }
 
  private:
-  using Answer = std::move_only_function<void(Result<void>)>;
-
-  /// A subscription and who waits for news of it.
-  struct Member {
-    template <class... Args>
-    explicit Member(Args&&... args) : member(std::forward<Args>(args)...) {}
-    StagedMember<E> member;
-    Answer added;
-    From<Remove> removed;
-    MonitorRef owner = {};        // of its owner; 0 without
-    std::uint64_t successor = 0;  // the handler that waits for its place; 0 without
-    std::any inheritance;         // what it leaves to that one
-    ExitReason gone = ExitReason::normal;
-  };
+  using Member = StagedEntry<E>;
+  using Answer = typename Member::Answer;
   struct Blocked {
     E event;
     From<Ack> from;
@@ -406,71 +394,23 @@ class StagedHub : public GenServer<StagedHub<E>> {
     builder.emplace(std::move(event));
     return builder.build();
   }
-  [[nodiscard]] bool somebody_waits() const noexcept {
-    return std::ranges::any_of(members_, [](const auto& entry) { return entry->member.in_wait_line; });
-  }
-  /// Whether one more event would not be dropped for those who wait.
-  [[nodiscard]] bool line_has_room() const noexcept {
-    return options_.wait_events_max == 0 || line_.events.size() < options_.wait_events_max || !somebody_waits();
-  }
-
-  /// `ticket`: of a batch of one whose publisher waits.
-  void spread(const Batch<E>& batch, const std::shared_ptr<SyncTicket>& ticket = {}) {
-    const std::size_t count = batch.size();
-    if (count == 0) return;
-    const SteadyTime now = this->runtime().clock().steady_now();
-    published_ += count;
-    std::size_t accepted = 0;
-    const bool shared = somebody_waits();
-    if (shared) {
-      accepted = std::min(count, options_.wait_events_max - std::min(options_.wait_events_max, line_.events.size()));
-      line_.events.push(batch.slice(0, accepted), now, ticket ? std::make_shared<SyncReceipt>(ticket) : nullptr);
-    }
-    for (const auto& entry : members_) {
-      StagedMember<E>& member = entry->member;
-      if (member.state == HandlerState::stopping) continue;  // has left
-      member.published += count;
-      if (member.in_wait_line) {
-        member.dropped.overflow += count - accepted;
-        if (ticket && accepted == 0) ticket->settle(member.id, EventFate::dropped);
-      } else if (member.waits()) {
-        member.dropped.consumer_down += count;  // failed: it must not hold up the others
-        if (ticket) ticket->settle(member.id, EventFate::dropped);
-      } else {
-        member.waiting.push(batch, now, ticket ? std::make_shared<SyncReceipt>(ticket, member.id) : nullptr);
-        member.apply_rule();
-      }
-      dispatch(*entry);
-      member.show_edge(line_);
-    }
-    if (shared) advance_wait_line();
-  }
-
   void count_refused() {
     const std::uint64_t refused = shared_->refused.load(std::memory_order_relaxed);
     const std::uint64_t more = refused - std::exchange(refused_seen_, refused);
     if (more == 0) return;
-    for (const auto& entry : members_) {
+    for (const auto& entry : lines_.entries()) {
       if (entry->member.state == HandlerState::stopping) continue;
       entry->member.published += more;
       entry->member.dropped.ingress += more;
     }
   }
 
-  /// Hands out what waits, when the handler has asked.
-  void dispatch(Member& entry) {
-    StagedMember<E>& member = entry.member;
-    if (!member.asked || member.waiting.empty() || member.state != HandlerState::running) return;
-    if (member.spec->options.blocking) {
-      hand_to<true>(member);
-    } else {
-      hand_to<false>(member);
-    }
-  }
-  template <bool OwnThread>
-  static void hand_to(StagedMember<E>& member) {
-    using Process = HandlerProcess<E, OwnThread>;
-    ServerRef<Process>(member.pid).cast(typename Process::Next{member.next_hand()});
+  /// `ticket`: of a batch of one whose publisher waits.
+  void spread(const Batch<E>& batch, const std::shared_ptr<SyncTicket>& ticket = {}) {
+    if (batch.empty()) return;
+    published_ += batch.size();
+    lines_.spread(batch, this->runtime().clock().steady_now(), ticket);
+    admit_blocked();
   }
 
   template <bool OwnThread>
@@ -479,44 +419,21 @@ class StagedHub : public GenServer<StagedHub<E>> {
     ServerRef<Process>(member.pid).cast(typename Process::Call{std::move(call), std::move(reply)});
   }
 
-  /// Moves the shared line on, and takes the events of publishers that waited for room in it.
   void advance_wait_line() {
-    move_wait_line();
-    while (!blocked_.empty() && line_has_room()) {
+    lines_.advance();
+    admit_blocked();
+  }
+  /// Takes the events of publishers that waited for room in the shared line.
+  void admit_blocked() {
+    if (admitting_) return;  // by the loop below
+    admitting_ = true;
+    while (!blocked_.empty() && lines_.has_room()) {
       Blocked next = std::move(blocked_.front());
       blocked_.pop_front();
       next.from.reply({});
       spread(batch_of(std::move(next.event)));
     }
-  }
-  /// As long as every handler in it has asked and has nothing else to do.
-  void move_wait_line() {
-    while (!line_.events.empty()) {
-      std::size_t most = line_.events.size();
-      bool somebody = false;
-      for (const auto& entry : members_) {
-        const StagedMember<E>& member = entry->member;
-        if (!member.in_wait_line) continue;
-        if (!member.asked || !member.waiting.empty()) return;
-        somebody = true;
-        most = std::min(most, member.hand_max());
-      }
-      const std::uint64_t first = line_.first;
-      const std::vector<TimedBatch<E>> taken = line_.events.take(somebody ? most : line_.events.size());
-      line_.first += count_events(taken);
-      for (const auto& entry : members_) {
-        StagedMember<E>& member = entry->member;
-        if (!member.in_wait_line) continue;
-        std::vector<TimedBatch<E>> own = taken;
-        drop_events(own, static_cast<std::size_t>(std::clamp(member.joined_at, first, line_.first) - first));
-        for (TimedBatch<E>& batch : own) {
-          if (batch.receipt) batch.receipt = batch.receipt->of_handler(member.id);
-        }
-        member.waiting.push_front(std::move(own));
-        dispatch(*entry);
-        member.show_edge(line_);
-      }
-    }
+    admitting_ = false;
   }
 
   // --- processes -----------------------------------------------------------------------------------------------------
@@ -582,7 +499,7 @@ class StagedHub : public GenServer<StagedHub<E>> {
     }
     member.state = HandlerState::restarting;
     member.timer = this->send_after(*delay, RestartDue{member.id, member.start_number});
-    member.show_edge(line_);
+    member.show_edge(lines_.wait_line());
   }
 
   /// The handler stays without a process until somebody asks for one. keep_newest goes on keeping.
@@ -595,10 +512,10 @@ class StagedHub : public GenServer<StagedHub<E>> {
       return;
     }
     if (member.waits()) {
-      member.leave_wait_line(line_, member.dropped.consumer_down);
+      member.leave_wait_line(lines_.wait_line(), member.dropped.consumer_down);
       member.dropped.consumer_down += member.waiting.clear();
     }
-    member.show_edge(line_);
+    member.show_edge(lines_.wait_line());
     finish_if_drained(entry);
   }
 
@@ -607,7 +524,7 @@ class StagedHub : public GenServer<StagedHub<E>> {
   void begin_end(Member& entry, Duration limit, const ExitReason& reason) {
     StagedMember<E>& member = entry.member;
     this_process::cancel_timer(std::exchange(member.timer, TimerRef()));
-    member.leave_wait_line(line_, member.dropped.shutdown);
+    member.leave_wait_line(lines_.wait_line(), member.dropped.shutdown);
     member.dropped.shutdown += member.waiting.clear();
     member.state = HandlerState::stopping;
     if (!member.pid) {
@@ -626,7 +543,7 @@ class StagedHub : public GenServer<StagedHub<E>> {
       finish<false>(member, reason, std::move(give));
     }
     member.timer = this->send_after(limit, EndDue{member.id});
-    member.show_edge(line_);
+    member.show_edge(lines_.wait_line());
   }
   template <bool OwnThread>
   static void finish(const StagedMember<E>& member, const ExitReason& reason,
@@ -640,7 +557,7 @@ class StagedHub : public GenServer<StagedHub<E>> {
     StagedMember<E>& member = entry.member;
     if (!stopping_ || member.state == HandlerState::stopping) return;
     const bool idle = member.state == HandlerState::failed || member.state == HandlerState::stopped ||
-                      (member.asked && member.waiting.empty() && member.waiting_in_line(line_) == 0);
+                      (member.asked && member.waiting.empty() && member.waiting_in_line(lines_.wait_line()) == 0);
     if (idle) begin_end(entry, handler_end_limit, ExitReason::shutdown);
   }
 
@@ -648,9 +565,9 @@ class StagedHub : public GenServer<StagedHub<E>> {
   void remove_entry(Member& entry) {
     StagedMember<E>& member = entry.member;
     this_process::cancel_timer(std::exchange(member.timer, TimerRef()));
-    member.leave_wait_line(line_, member.dropped.shutdown);
+    member.leave_wait_line(lines_.wait_line(), member.dropped.shutdown);
     member.dropped.shutdown += member.waiting.clear();
-    HandlerStats last = member.stats(line_, this->runtime().clock().steady_now());
+    HandlerStats last = member.stats(lines_.wait_line(), this->runtime().clock().steady_now());
     const bool by_request = entry.removed.reply(last);
     if (stopping_ && !by_request) last_figures_.push_back(std::move(last));
     if (entry.owner.id != 0) this_process::demonitor(entry.owner);
@@ -660,15 +577,15 @@ class StagedHub : public GenServer<StagedHub<E>> {
     }
     const std::uint64_t successor = entry.successor;
     std::any inheritance = std::move(entry.inheritance);
-    std::erase_if(members_, [&](const std::unique_ptr<Member>& known) { return known.get() == &entry; });
-    Member* next = successor != 0 ? find(successor) : nullptr;
+    lines_.erase(entry);
+    Member* next = successor != 0 ? lines_.find(successor) : nullptr;
     if (next != nullptr && next->member.start_number == 0) start_process(next->member, std::move(inheritance));
   }
   /// Of a handler whose init never returned: nobody is told but who added it.
   void remove_unseen(Member& entry) {
     if (entry.owner.id != 0) this_process::demonitor(entry.owner);
     this_process::cancel_timer(std::exchange(entry.member.timer, TimerRef()));
-    std::erase_if(members_, [&](const std::unique_ptr<Member>& known) { return known.get() == &entry; });
+    lines_.erase(entry);
     publish_wanted();
   }
   static void answer(Member& entry, Result<void> result) {
@@ -682,11 +599,9 @@ class StagedHub : public GenServer<StagedHub<E>> {
     const Pid owner = spec.owner;
     std::shared_ptr<EdgeCounters> edge =
         this->runtime().edges().add(concat("events ", this_process::pid().number(), " -> ", spec.name));
-    Member& added = *members_.emplace_back(
-        std::make_unique<Member>(next_id_++, std::move(spec), HandlerRestarts(policy), std::move(edge)));
+    Member& added = lines_.add(next_id_++, std::move(spec), HandlerRestarts(policy), std::move(edge));
     added.added = [from = std::move(from)](Result<void> result) mutable { from.reply(std::move(result)); };
     if (owner) added.owner = this_process::monitor(owner);
-    join_wait_line(added.member);
     publish_wanted();
     return added;
   }
@@ -699,14 +614,14 @@ class StagedHub : public GenServer<StagedHub<E>> {
     for (Blocked& waiting : blocked_) waiting.from.reply(Error(ErrorCode::shutting_down, "the event manager stops"));
     blocked_.clear();
     this->send_after(limit, DrainDue{});
-    for (Member* entry : entries()) finish_if_drained(*entry);
+    for (Member* entry : lines_.copy()) finish_if_drained(*entry);
     advance_wait_line();
     end_if_empty();
   }
 
   /// A manager that stops has ended when its last handler has: behind everything that is queued, which is so counted.
   void end_if_empty() {
-    if (!stopping_ || ending_ || !members_.empty()) return;
+    if (!stopping_ || ending_ || !lines_.empty()) return;
     ending_ = true;
     this->self().cast(End{});
   }
@@ -723,7 +638,7 @@ class StagedHub : public GenServer<StagedHub<E>> {
     stats.discarded = shared_->discarded.load(std::memory_order_relaxed);
     stats.refused = shared_->refused.load(std::memory_order_relaxed);
     stats.handlers = last_figures_;
-    for (const auto& entry : members_) stats.handlers.push_back(entry->member.stats(line_, now));
+    for (const auto& entry : lines_.entries()) stats.handlers.push_back(entry->member.stats(lines_.wait_line(), now));
     return stats;
   }
 
@@ -738,58 +653,24 @@ class StagedHub : public GenServer<StagedHub<E>> {
     return check_handler_spec(spec);
   }
 
-  void join_wait_line(StagedMember<E>& member) {
-    member.in_wait_line = member.waits();
-    member.joined_at = line_.end();
-  }
-
   void publish_wanted() {
     EventKinds kinds = EventKinds::none();
     if (!stopping_) {
-      for (const auto& entry : members_) {
+      for (const auto& entry : lines_.entries()) {
         if (entry->member.state != HandlerState::stopping) kinds = kinds | entry->member.spec->options.kinds;
       }
     }
     shared_->wanted.store((kinds & options_.kinds).word());
   }
 
-  /// For loops that may remove some on the way.
-  [[nodiscard]] std::vector<Member*> entries() const {
-    std::vector<Member*> all;
-    all.reserve(members_.size());
-    for (const auto& entry : members_) all.push_back(entry.get());
-    return all;
-  }
-  template <class Matches>
-  [[nodiscard]] Member* find_if(Matches matches) const {
-    for (const auto& entry : members_) {
-      if (matches(entry->member)) return entry.get();
-    }
-    return nullptr;
-  }
-  [[nodiscard]] Member* find(std::uint64_t id) const {
-    return find_if([id](const StagedMember<E>& member) { return member.id == id; });
-  }
-  /// One that stays before one that goes.
-  [[nodiscard]] Member* find(const std::string& name) const {
-    Member* staying = find_if([&name](const StagedMember<E>& member) {
-      return member.name() == name && member.state != HandlerState::stopping;
-    });
-    if (staying != nullptr) return staying;
-    return find_if([&name](const StagedMember<E>& member) { return member.name() == name; });
-  }
-  [[nodiscard]] Member* find(Pid pid) const {
-    return find_if([pid](const StagedMember<E>& member) { return member.pid && member.pid == pid; });
-  }
-
-  StagedHubOptions options_;
+  const StagedHubOptions options_;
+  StagedLines<E> lines_;
   std::shared_ptr<HubShared> shared_;  // with the manager and its publishers; ends with the last of them
   std::vector<E> open_;                // single events that came since the last flush
   bool flush_is_coming_ = false;
+  bool admitting_ = false;
   bool stopping_ = false;
   bool ending_ = false;
-  std::vector<std::unique_ptr<Member>> members_;  // in order of addition
-  WaitLine<E> line_;
   std::uint64_t next_id_ = 1;
   std::uint64_t published_ = 0;
   std::uint64_t refused_seen_ = 0;
