@@ -101,7 +101,10 @@ class Dispatcher {
   /// What was left over is not the same any more: the full buffer gave up its oldest events.
   virtual void left_over_changed() {}
   /// Calls `arrived` when every event kept now has left, at once when none is kept. It may only send messages.
-  virtual void after_queued(std::function<void()> arrived) { std::move(arrived)(); }
+  virtual void after_queued(std::function<void()> arrived) {
+    const std::function<void()> now = std::move(arrived);
+    now();
+  }
 
   /// For the producer: where `drop` counts.
   void count_drops_on(detail::EdgeCounters& edge) noexcept { edge_ = &edge; }
