@@ -103,7 +103,7 @@ class EventManagers : public testing::Test {
 using AllManagers = testing::Types<SerialEventManager<int>, SupervisedEventManager<int>, StagedEventManager<int>>;
 struct ManagerNames {
   template <class Manager>
-  static std::string GetName(int index) {
+  static std::string GetName(int index) {  // NOLINT(readability-identifier-naming): GoogleTest's name
     static constexpr std::array names{"Serial", "Supervised", "Staged"};
     return names.at(static_cast<std::size_t>(index));
   }
@@ -283,7 +283,7 @@ class ConcurrentManagers : public EventManagers<Manager> {};
 using Concurrent = testing::Types<SupervisedEventManager<int>, StagedEventManager<int>>;
 struct ConcurrentNames {
   template <class Manager>
-  static std::string GetName(int index) {
+  static std::string GetName(int index) {  // NOLINT(readability-identifier-naming): GoogleTest's name
     return index == 0 ? "Supervised" : "Staged";
   }
 };
@@ -345,8 +345,7 @@ TYPED_TEST(ConcurrentManagers, sync_notify_calls_a_dropped_event_dropped) {
   this->runtime.run_until_idle();  // it is busy for an hour
   Outcomes first;
   this->runtime.spawn([&]() -> Async<void> {
-    int event = 1;
-    Async<Result<Outcomes>> telling = this->events.sync_notify(std::move(event), 10s);
+    Async<Result<Outcomes>> telling = this->events.sync_notify(1, 10s);
     Result<Outcomes> told = co_await telling;
     if (told) first = *told;
   });
@@ -423,8 +422,7 @@ TEST(StagedEventManagers, no_more_publishers_wait_for_room_than_events_may) {
   int taken = 0;
   for (int event = 1; event <= 10; ++event) {
     runtime.spawn([&events, &refused, &taken, event]() -> Async<void> {
-      int mine = event;
-      Async<Result<void>> telling = events.ack_notify(std::move(mine), Duration::zero());
+      Async<Result<void>> telling = events.ack_notify(int{event}, Duration::zero());
       Result<void> told = co_await telling;
       if (!told && told.error().code() == ErrorCode::refused) ++refused;
       if (told) ++taken;

@@ -102,7 +102,7 @@ class SerialHub : public GenServer<SerialHub<E>> {
     if (old != nullptr) {
       inheritance = hand_over(*old);
       Async<HandlerStats> ending = end(*old, ExitReason::normal, ExitReason::custom("swapped"));
-      co_await ending;
+      static_cast<void>(co_await ending);
     }
     Async<Result<void>> adding = add_member(std::move(swap.spec), std::move(inheritance));
     Result<void> added = co_await adding;
@@ -131,7 +131,7 @@ class SerialHub : public GenServer<SerialHub<E>> {
       member->body.reset();
       Async<HandlerStats> ending =
           end(*member, ExitReason::normal, ExitReason::custom(std::string(started.error().message())));
-      co_await ending;
+      static_cast<void>(co_await ending);
     }
     count_later();
     co_return started;
@@ -152,7 +152,7 @@ class SerialHub : public GenServer<SerialHub<E>> {
     co_return done;
   }
 
-  std::vector<std::string> handle_call(Which /*which*/) const {
+  std::vector<std::string> handle_call(Which /*which*/) {
     std::vector<std::string> names;
     names.reserve(members_.size());
     for (const auto& member : members_) names.push_back(member->stats.name);
@@ -384,7 +384,7 @@ class SerialHub : public GenServer<SerialHub<E>> {
         continue;
       }
       Async<HandlerStats> ending = end(member, *why, *why);
-      co_await ending;
+      static_cast<void>(co_await ending);
     }
   }
 
