@@ -2,6 +2,8 @@
 // sanitizers; a second here, and a minute by hand:
 //   DAGVERK_STORM_SECONDS=60 build/tsan/bin/storm_test
 
+#include "simulation/may_fail.hpp"
+
 #include "dagverk/base/concat.hpp"
 #include "dagverk/base/random.hpp"
 #include "dagverk/runtime/dynamic_supervisor.hpp"
@@ -79,12 +81,12 @@ void rage(Runtime& runtime, const DynamicSupervisorRef& crowd, std::atomic<int>&
       case 2: any().cast(Guest::Crash{}); break;
       case 3: any().cast(Guest::Meet{any().pid()}); break;
       case 4: runtime.exit(any().pid(), random.below(2) == 0 ? ExitReason::kill : ExitReason::shutdown); break;
-      case 5: static_cast<void>(any().call_blocking_within<Guest::Work>(1ms, std::string(40, 'x'))); break;
-      case 6: static_cast<void>(crowd.terminate_child_blocking(any().pid())); break;
+      case 5: simulation::may_fail(any().call_blocking_within<Guest::Work>(1ms, std::string(40, 'x'))); break;
+      case 6: simulation::may_fail(crowd.terminate_child_blocking(any().pid())); break;
       case 7: {
         std::vector<ChildSpec> specs{child_spec<Guest>("a", &living), child_spec<Guest>("b", &living)};
         const Result<SupervisorRef> tree = start_supervisor(runtime, {}, std::move(specs));
-        if (tree) static_cast<void>(tree->stop_blocking());
+        if (tree) simulation::may_fail(tree->stop_blocking());
         break;
       }
       default: static_cast<void>(runtime.snapshot()); break;

@@ -2,6 +2,8 @@
 
 // A random supervision tree, and the rules that must hold in it whatever happens.
 
+#include "simulation/may_fail.hpp"
+
 #include "dagverk/base/concat.hpp"
 #include "dagverk/runtime/dynamic_supervisor.hpp"
 #include "dagverk/runtime/supervisor.hpp"
@@ -158,7 +160,7 @@ class Leaf : public GenServer<Leaf> {
     const MonitorRef ref = this_process::monitor(watch.other);
     book_->watches.emplace(ref.id, Book::Watch{.by = pid_, .of = watch.other});
   }
-  void handle_cast(TakeName take) { static_cast<void>(this_process::register_name(std::move(take.name))); }
+  void handle_cast(TakeName take) { may_fail(this_process::register_name(std::move(take.name))); }
   void handle_cast(SendTo send) {
     const bool swap = book_->fault == Fault::swapped_messages && send.count > 1;
     std::uint64_t& next = book_->next_to_send[{pid_.number(), send.other.pid().number()}];

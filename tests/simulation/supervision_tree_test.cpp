@@ -61,7 +61,7 @@ class World {
     std::vector<ChildSpec> specs;
     for (int child = 0; child < 3; ++child) specs.push_back(leaf(root, true));
     const auto careless = runtime_.start<CarelessSupervisor>(std::move(specs), book_.fault == Fault::forward_stop);
-    static_cast<void>(runtime_.stop(careless.value().pid()));
+    may_fail(runtime_.stop(careless.value().pid()));
     check();
     finish();
   }
@@ -180,26 +180,26 @@ class World {
     if (home.dynamic) {
       const DynamicSupervisorRef ref{ServerRef<DynamicSupervisor>(pid)};
       if (scenario_.chance(3)) {
-        static_cast<void>(ref.terminate_child_blocking(near.pid()));
+        may_fail(ref.terminate_child_blocking(near.pid()));
       } else {
-        static_cast<void>(ref.start_child_blocking(leaf(number, false)));
+        may_fail(ref.start_child_blocking(leaf(number, false)));
       }
       return;
     }
     const SupervisorRef ref{ServerRef<Supervisor>(pid)};
     const Result<std::vector<ChildInfo>> children = ref.which_children_blocking();
     if (!children || children->empty() || scenario_.chance(3)) {
-      static_cast<void>(ref.start_child_blocking(scenario_.chance(4) ? supervisor(1) : leaf(number, true)));
+      may_fail(ref.start_child_blocking(scenario_.chance(4) ? supervisor(1) : leaf(number, true)));
       return;
     }
     const ChildInfo& child = (*children)[random(children->size())];
     switch (random(3)) {
       case 0:
         book_.by_request.insert(std::stoull(child.id));
-        static_cast<void>(ref.terminate_child_blocking(child.id));
+        may_fail(ref.terminate_child_blocking(child.id));
         return;
-      case 1: static_cast<void>(ref.restart_child_blocking(child.id)); return;
-      default: static_cast<void>(ref.delete_child_blocking(child.id)); return;
+      case 1: may_fail(ref.restart_child_blocking(child.id)); return;
+      default: may_fail(ref.delete_child_blocking(child.id)); return;
     }
   }
   void end_supervisor(const Home& home) {
@@ -208,7 +208,7 @@ class World {
     if (scenario_.chance(2)) {
       runtime_.exit(pid, ExitReason::kill);
     } else if (!home.dynamic) {
-      static_cast<void>(SupervisorRef{ServerRef<Supervisor>(pid)}.stop_blocking(ExitReason::shutdown));
+      may_fail(SupervisorRef{ServerRef<Supervisor>(pid)}.stop_blocking(ExitReason::shutdown));
     }
   }
 
