@@ -217,7 +217,7 @@ void snapshots(BenchReport& report) {
   if (!report.wants("runtime.snapshot_100k") && !report.wants("runtime.snapshot_cast_ratio")) return;
   constexpr std::size_t count = 100'000;
   Runtime runtime(RuntimeOptions{.workers = 2});
-  const auto start_all = [&runtime]() -> Async<Result<std::size_t>> {
+  const auto start_all = []() -> Async<Result<std::size_t>> {
     std::size_t started = 0;
     for (; started < count; ++started) {
       StartOptions options;
