@@ -493,6 +493,8 @@ TEST_F(SerialEvents, restart_makes_a_handler_anew_in_its_place) {
   EXPECT_EQ(handlers(), (Lines{"a", "b"}));
   EXPECT_EQ((events.call_blocking<Obedient, Obedient::Seen>("a").value()), 0);
   EXPECT_EQ(events.restart_handler_blocking("c").error().code(), ErrorCode::not_found);
+  EXPECT_EQ(events.stop_handler_blocking("c").error().code(), ErrorCode::not_found);
+  EXPECT_EQ(events.stop_handler_blocking("a").error().code(), ErrorCode::unsupported);
 }
 
 TEST_F(SerialEvents, a_selector_filters_and_one_that_throws_costs_its_own_handler_alone) {

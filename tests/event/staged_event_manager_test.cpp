@@ -561,6 +561,48 @@ TEST(StagedEventManager, a_handler_may_end_itself_and_stays_visible) {
   EXPECT_EQ(script.seen, numbers(1, 9));
 }
 
+TEST(StagedEventManager, a_handler_stopped_by_hand_stays_keeps_by_its_rule_and_goes_on_when_it_is_started) {
+  World world;
+  Script& slow = world.script({.pause = 1s});
+  Script& hung = world.script({.hangs_at = {2}});
+  Script& failing = world.script({.throws_always = true});
+  Script& waits = world.script();
+  world.add("slow", slow, with_rule(KeepNewest{4}));
+  world.add("hung", hung);
+  world.add("failing", failing);
+  world.add("waits", waits, with_rule(WaitWhenFull{}));
+  world.events.notify(make_batch(numbers(1, 3)));
+  world.runtime.run_until_idle();
+
+  ASSERT_TRUE(world.events.stop_handler_blocking("slow"));
+  EXPECT_EQ(slow.terminates, 1);
+  EXPECT_EQ(slow.seen, numbers(1, 1)) << "the event in its hands is finished, the others wait";
+  EXPECT_EQ(world.stats("slow").state, HandlerState::stopped);
+  EXPECT_EQ(world.stats("slow").last_error, "was stopped by hand");
+  const SteadyTime before = world.runtime.clock().steady_now();
+  ASSERT_TRUE(world.events.stop_handler_blocking("hung"));
+  EXPECT_EQ(world.runtime.clock().steady_now() - before, 5s);
+  EXPECT_EQ(world.stats("hung").dropped.consumer_down, 1U);
+  ASSERT_TRUE(world.events.stop_handler_blocking("failing"));  // it has no process now
+  ASSERT_TRUE(world.events.stop_handler_blocking("failing"));
+  ASSERT_TRUE(world.events.stop_handler_blocking("waits"));
+  EXPECT_EQ(world.events.stop_handler_blocking("nobody").error().code(), ErrorCode::not_found);
+  world.events.notify(make_batch(numbers(4, 9)));
+  world.runtime.advance(1h);
+  EXPECT_EQ(world.stats("failing").state, HandlerState::stopped) << "nor does its back-off start it";
+  EXPECT_EQ(world.stats("slow").buffered, 4U);
+  EXPECT_EQ(world.stats("waits").dropped.consumer_down, 6U);
+  EXPECT_EQ(slow.inits + hung.inits, 2);
+
+  for (const char* name : {"slow", "hung", "waits"}) ASSERT_TRUE(world.events.restart_handler_blocking(name));
+  world.runtime.advance(1h);
+  world.events.notify(10);
+  world.runtime.advance(1h);
+  EXPECT_EQ(slow.seen, (std::vector<int>{1, 6, 7, 8, 9, 10}));
+  EXPECT_EQ(hung.seen, (std::vector<int>{1, 3, 4, 5, 6, 7, 8, 9, 10}));
+  EXPECT_EQ(waits.seen, (std::vector<int>{1, 2, 3, 10}));
+}
+
 // ---- selectors ------------------------------------------------------------------------------------------------------
 
 TEST(StagedEventManager, a_selector_filters_and_one_that_throws_is_its_handlers_fault_alone) {
@@ -1010,7 +1052,8 @@ void random_life(std::uint64_t seed, DropCounts& happened) {
         break;
       case 2:
         if (!expected[chosen].script->healthy) {
-          ASSERT_TRUE(events.restart_handler_blocking(expected[chosen].name));
+          ASSERT_TRUE(random.below(3) == 0 ? events.stop_handler_blocking(expected[chosen].name)
+                                           : events.restart_handler_blocking(expected[chosen].name));
         }
         break;
       case 3:

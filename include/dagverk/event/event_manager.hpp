@@ -103,6 +103,11 @@ class EventManager {
   /// Starts a failed or stopped handler again, a waiting one at once, and a running one anew: that is how a hung
   /// handler is replaced. Buffered events go first. Errors: `not_found`.
   [[nodiscard]] Async<Result<void>> restart_handler(std::string_view name) { return do_restart(std::string(name)); }
+  /// Stops a handler, which stays in its place: it finishes the event it handles, terminates (`normal`), and is
+  /// `stopped` until `restart_handler`; done then, or after 5 s, when it is killed. Meanwhile its rule keeps events for
+  /// it; those with the rule `wait` are dropped, counted as `consumer_down`. Errors: `not_found`; `unsupported` under
+  /// the serial manager, whose handlers are there or not.
+  [[nodiscard]] Async<Result<void>> stop_handler(std::string_view name) { return do_stop_handler(std::string(name)); }
   /// The names of the handlers in order of addition.
   [[nodiscard]] Async<Result<std::vector<std::string>>> which_handlers() { return do_which(); }
   /// Where everything stands. After `stop`: the last figures.
@@ -134,6 +139,9 @@ class EventManager {
   }
   [[nodiscard]] Result<void> restart_handler_blocking(std::string_view name) {
     return runtime().run(do_restart(std::string(name)));
+  }
+  [[nodiscard]] Result<void> stop_handler_blocking(std::string_view name) {
+    return runtime().run(do_stop_handler(std::string(name)));
   }
   [[nodiscard]] Result<std::vector<std::string>> which_handlers_blocking() { return runtime().run(do_which()); }
   [[nodiscard]] Result<EventStats> stats_blocking() { return runtime().run(do_stats()); }
@@ -168,6 +176,7 @@ class EventManager {
   virtual Async<Result<void>> do_swap(std::string name, HandlerSpec<E> spec) = 0;
   virtual Async<Result<HandlerStats>> do_remove(std::string name) = 0;
   virtual Async<Result<void>> do_restart(std::string name) = 0;
+  virtual Async<Result<void>> do_stop_handler(std::string name) = 0;
   virtual Async<Result<std::vector<std::string>>> do_which() = 0;
   virtual Async<Result<EventStats>> do_stats() = 0;
   virtual Async<Result<EventStats>> do_stop(Duration limit) = 0;

@@ -14,7 +14,7 @@ enum class HandlerState : std::uint8_t {
   running,     ///< handles events or waits for some
   restarting,  ///< crashed; waits for its next start
   failed,      ///< crashed too often; waits for restart_handler
-  stopped,     ///< ended itself; waits for restart_handler
+  stopped,     ///< was stopped or ended itself; waits for restart_handler
   stopping,    ///< is being removed, or its manager stops
 };
 

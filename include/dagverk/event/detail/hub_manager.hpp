@@ -149,6 +149,11 @@ class HubManager : public EventManager<E> {
     Result<void> restarted = co_await hub_.template call<typename Hub::Restart>(std::move(name));
     co_return restarted;
   }
+  Async<Result<void>> do_stop_handler(std::string name) override {
+    Result<void> stopped =
+        co_await hub_.template call_within<typename Hub::StopHandler>(2 * handler_end_limit, std::move(name));
+    co_return stopped;
+  }
   Async<Result<std::vector<std::string>>> do_which() override {
     Result<std::vector<std::string>> names = co_await hub_.template call<typename Hub::Which>();
     co_return names;

@@ -67,6 +67,10 @@ struct HubMessages {
     using Reply = void;
     std::string name;
   };
+  struct StopHandler {
+    using Reply = void;
+    std::string name;
+  };
   struct CallHandler {
     using Reply = void;
     std::string name;

@@ -36,6 +36,7 @@ class SerialHub : public GenServer<SerialHub<E>> {
   using Swap = typename HubMessages<E>::Swap;
   using Remove = typename HubMessages<E>::Remove;
   using Restart = typename HubMessages<E>::Restart;
+  using StopHandler = typename HubMessages<E>::StopHandler;
   using CallHandler = typename HubMessages<E>::CallHandler;
   using Which = typename HubMessages<E>::Which;
   using Stats = typename HubMessages<E>::Stats;
@@ -135,6 +136,12 @@ class SerialHub : public GenServer<SerialHub<E>> {
     }
     count_later();
     co_return started;
+  }
+
+  Result<void> handle_call(const StopHandler& stop) {
+    if (find(stop.name) == nullptr) return no_handler(stop.name);
+    return Error(ErrorCode::unsupported,
+                 concat("handler \"", stop.name, "\": the serial manager keeps no stopped handlers; remove it"));
   }
 
   Async<Result<void>> handle_call(CallHandler call) {

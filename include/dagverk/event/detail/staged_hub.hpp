@@ -53,6 +53,7 @@ class StagedHub : public GenServer<StagedHub<E>> {
   using Swap = typename HubMessages<E>::Swap;
   using Remove = typename HubMessages<E>::Remove;
   using Restart = typename HubMessages<E>::Restart;
+  using StopHandler = typename HubMessages<E>::StopHandler;
   using CallHandler = typename HubMessages<E>::CallHandler;
   using Which = typename HubMessages<E>::Which;
   using Stats = typename HubMessages<E>::Stats;
@@ -69,6 +70,10 @@ class StagedHub : public GenServer<StagedHub<E>> {
   };
   struct End {};
   struct RestartDue {
+    std::uint64_t id;
+    std::uint64_t start_number;
+  };
+  struct StopDue {
     std::uint64_t id;
     std::uint64_t start_number;
   };
@@ -247,6 +252,7 @@ class StagedHub : public GenServer<StagedHub<E>> {
     StagedMember<E>& member = found->member;
     this_process::cancel_timer(std::exchange(member.timer, TimerRef()));
     if (member.pid) give_up_process(member, HandLoss::consumer_down, "was restarted by hand");
+    answer_stops(*found, {});
     member.restarts_of.forget();
     ++member.restarts;
     if (!member.in_wait_line) lines_.join(member);
@@ -254,6 +260,27 @@ class StagedHub : public GenServer<StagedHub<E>> {
     member.apply_rule();
     member.show_edge(lines_.wait_line());
     return {};
+  }
+
+  void handle_call(const StopHandler& stop, From<StopHandler> from) {
+    flush();
+    Member* found = lines_.find(stop.name);
+    if (found == nullptr || found->member.state == HandlerState::stopping) {
+      from.reply(no_handler(stop.name));
+      return;
+    }
+    StagedMember<E>& member = found->member;
+    const bool asked_already = !found->stops.empty();
+    found->stops.push_back(std::move(from));
+    if (asked_already) return;
+    this_process::cancel_timer(std::exchange(member.timer, TimerRef()));
+    if (!member.pid) {
+      stopped_by_hand(*found);
+      return;
+    }
+    member.progress->ask_to_end();
+    ask_to_finish(member, ExitReason::normal, {});
+    member.timer = this->send_after(handler_end_limit, StopDue{member.id, member.start_number});
   }
 
   std::vector<std::string> handle_call(Which /*which*/) {
@@ -293,6 +320,9 @@ class StagedHub : public GenServer<StagedHub<E>> {
     if (member.state == HandlerState::stopping) {
       member.settle(view, HandLoss::shutdown);
       remove_entry(*ended);
+    } else if (!ended->stops.empty()) {
+      member.settle(view, exit.reason.kind() == ExitReason::Kind::error ? HandLoss::crashed : HandLoss::consumer_down);
+      stopped_by_hand(*ended);
     } else if (handler_left(exit.reason) && !ended->added) {
       member.settle(view, HandLoss::shutdown);
       remove_entry(*ended);
@@ -333,6 +363,14 @@ class StagedHub : public GenServer<StagedHub<E>> {
     }
     ++entry->member.restarts;
     start_process(entry->member);
+  }
+
+  void handle_info(StopDue due) {
+    Member* entry = lines_.find(due.id);
+    if (entry == nullptr || entry->member.start_number != due.start_number || entry->stops.empty()) return;
+    give_up_process(entry->member, HandLoss::consumer_down, "did not stop in time");
+    stopped_by_hand(*entry);
+    advance_wait_line();
   }
 
   void handle_info(EndDue due) {
@@ -519,6 +557,16 @@ class StagedHub : public GenServer<StagedHub<E>> {
     finish_if_drained(entry);
   }
 
+  /// Somebody asked for its stop, and its process is over.
+  void stopped_by_hand(Member& entry) {
+    entry.member.last_error = "was stopped by hand";
+    answer_stops(entry, {});
+    give_up_restarts(entry, HandlerState::stopped);
+  }
+  static void answer_stops(Member& entry, const Result<void>& result) {
+    for (From<StopHandler>& stop : std::exchange(entry.stops, {})) stop.reply(result);
+  }
+
   /// Asks the handler to end, whose terminate gets `reason`; what waits for it is dropped. Without a process it is gone
   /// at once.
   void begin_end(Member& entry, Duration limit, const ExitReason& reason) {
@@ -537,13 +585,17 @@ class StagedHub : public GenServer<StagedHub<E>> {
     } else {  // it goes on until it has been asked what it leaves
       give = [hub = this->self(), id = member.id](std::any what) { hub.cast(Inherit{id, std::move(what)}); };
     }
+    ask_to_finish(member, reason, std::move(give));
+    member.timer = this->send_after(limit, EndDue{member.id});
+    member.show_edge(lines_.wait_line());
+  }
+  static void ask_to_finish(const StagedMember<E>& member, const ExitReason& reason,
+                            std::move_only_function<void(std::any)> give) {
     if (member.spec->options.blocking) {
       finish<true>(member, reason, std::move(give));
     } else {
       finish<false>(member, reason, std::move(give));
     }
-    member.timer = this->send_after(limit, EndDue{member.id});
-    member.show_edge(lines_.wait_line());
   }
   template <bool OwnThread>
   static void finish(const StagedMember<E>& member, const ExitReason& reason,
@@ -569,6 +621,7 @@ class StagedHub : public GenServer<StagedHub<E>> {
     member.dropped.shutdown += member.waiting.clear();
     HandlerStats last = member.stats(lines_.wait_line(), this->runtime().clock().steady_now());
     const bool by_request = entry.removed.reply(last);
+    answer_stops(entry, no_handler(member.name()));
     if (stopping_ && !by_request) last_figures_.push_back(std::move(last));
     if (entry.owner.id != 0) this_process::demonitor(entry.owner);
     if (member.spec->tell_owner) {
@@ -585,6 +638,7 @@ class StagedHub : public GenServer<StagedHub<E>> {
   void remove_unseen(Member& entry) {
     if (entry.owner.id != 0) this_process::demonitor(entry.owner);
     this_process::cancel_timer(std::exchange(entry.member.timer, TimerRef()));
+    answer_stops(entry, no_handler(entry.member.name()));
     lines_.erase(entry);
     publish_wanted();
   }
