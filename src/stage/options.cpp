@@ -21,4 +21,12 @@ Result<DemandRange> check_demand(std::int64_t max_demand, std::optional<std::int
   return DemandRange{static_cast<std::uint64_t>(min), static_cast<std::uint64_t>(max_demand)};
 }
 
+Result<void> check_resubscribe(const RestartBackoff& backoff) {
+  if (Result<void> checked = check(backoff); !checked) return checked.error().with("resubscribe");
+  if (backoff.initial == Duration::zero()) {
+    return Error(ErrorCode::invalid_argument, "resubscribe: backoff.initial must be more than zero");
+  }
+  return {};
+}
+
 }  // namespace dagverk::detail

@@ -11,15 +11,17 @@
 
 namespace dagverk::detail {
 
+std::string readable_name(const std::type_info& type) {
+  int status = 0;
+  char* text = abi::__cxa_demangle(type.name(), nullptr, nullptr, &status);
+  std::string name = status == 0 ? text : type.name();
+  std::free(text);  // NOLINT(cppcoreguidelines-no-malloc): the ABI allocates with malloc
+  return name;
+}
+
 ExitReason reason_of_thrown() noexcept {
   const std::type_info* type = abi::__cxa_current_exception_type();
-  std::string name = "unknown";
-  if (type != nullptr) {
-    int status = 0;
-    char* text = abi::__cxa_demangle(type->name(), nullptr, nullptr, &status);
-    name = status == 0 ? text : type->name();
-    std::free(text);  // NOLINT(cppcoreguidelines-no-malloc): the ABI allocates with malloc
-  }
+  std::string name = type != nullptr ? readable_name(*type) : "unknown";
   try {
     throw;
   } catch (const std::exception& error) {
@@ -53,6 +55,16 @@ void warn_spill_failed(std::string_view what, std::string_view error, std::uint6
   this_process::runtime().logger().warning(
       "stage.spill_failed",
       {{"pid", this_process::pid().number()}, {"operation", what}, {"reason", error}, {"lost", lost}});
+}
+
+void warn_excess(std::string_view consumer_name, std::uint64_t count, std::uint64_t asked) {
+  this_process::runtime().logger().error(
+      "stage.events_in_excess",
+      {{"stage", consumer_name}, {"pid", this_process::pid().number()}, {"count", count}, {"asked", asked}});
+}
+
+void warn_not_subscribed(std::string_view consumer_name, std::string_view reason) {
+  this_process::runtime().logger().error("stage.not_subscribed", {{"stage", consumer_name}, {"reason", reason}});
 }
 
 void warn_no_producer(std::string_view consumer_name, std::string_view wanted) {

@@ -4,6 +4,7 @@
 #include "dagverk/runtime/deterministic_runtime.hpp"
 #include "dagverk/stage/consumer.hpp"
 #include "dagverk/stage/producer.hpp"
+#include "dagverk/stage/stage_control.hpp"
 
 #include <cstdint>
 #include <functional>
@@ -58,6 +59,11 @@ inline std::string note_of(std::string_view what, const SubscriptionEnd& why) {
   return concat(what, why.down ? " down " : " cancel ", why.reason.to_string());
 }
 
+/// Comes to handle_info, and is noted.
+struct Note {
+  std::string text;
+};
+
 /// Emits what it is told to by casts, and records what is asked of it.
 class Source : public Producer<Source, int> {
  public:
@@ -89,6 +95,8 @@ class Source : public Producer<Source, int> {
   Source(Seen& seen, bool broadcast, ProducerOptions options = {})
       : Producer(broadcast ? broadcast_dispatcher<int>() : demand_dispatcher<int>(), options), seen_(seen) {}
   Source(Seen& seen, DemandDispatcherOptions demand) : Producer(demand_dispatcher<int>(demand)), seen_(seen) {}
+  Source(Seen& seen, std::unique_ptr<Dispatcher<int>> dispatcher, ProducerOptions options = {})
+      : Producer(std::move(dispatcher), options), seen_(seen) {}
 
   void handle_cast(Push push) { emit(make_batch(push.events)); }
   void handle_cast(PushEach push) {
@@ -111,6 +119,7 @@ class Source : public Producer<Source, int> {
     throw std::runtime_error("source on fire");
   }
   void handle_demand(std::uint64_t count) { seen_.demands.push_back(count); }
+  void handle_info(const Note& note) { seen_.notes.push_back(concat("info ", note.text, ", left ", buffered_count())); }
   void handle_subscribe(const SubscriptionInfo& info, const SubscribeOptions<int>& options) {
     ids_.push_back(info.id);
     seen_.notes.push_back(concat("subscribe ", options.max_demand));
@@ -177,6 +186,7 @@ class Sink : public Consumer<Sink, int> {
   void handle_cancel(const SubscriptionInfo& /*info*/, const SubscriptionEnd& why) {
     seen_.notes.push_back(note_of("end", why));
   }
+  void handle_info(const Note& note) { seen_.notes.push_back(concat("info ", note.text)); }
   void handle_cast(Ask ask_for) { ask(id_, ask_for.count); }
   void handle_cast(Cancel end) { cancel(id_, end.reason); }
   void handle_cast(End end) { stop(end.reason); }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "dagverk/base/result.hpp"
+#include "dagverk/runtime/restart_policy.hpp"
 #include "dagverk/stage/buffer_keep.hpp"
 #include "dagverk/stage/overflow.hpp"
 #include "dagverk/stage/partition_name.hpp"
@@ -45,6 +46,20 @@ struct SubscribeOptions {
   /// What becomes of events that come faster than this consumer takes them. Any rule but `wait`, the default, keeps it
   /// from holding up others.
   Overflow<Event> overflow = {};
+  /// True: what the producer emits by one `emit` comes as a batch of its own (cut by min_demand and max_demand, as
+  /// ever), never joined with what it emits before or after. Its other consumers get smaller batches for it, too.
+  bool unmerged = false;
+  /// Of a subscription by name: when its producer has ended or nobody holds the name, it is made again after this
+  /// delay, and `cancel` decides about cancels only. `initial` is more than zero. Unset: `cancel` decides.
+  std::optional<RestartBackoff> resubscribe = {};
+};
+
+/// What a producer does with what is asked of it and with what it emits.
+///
+/// Semantics: GenStage's `demand` option.
+enum class DemandFlow : std::uint8_t {
+  forward,     ///< demand goes to handle_demand, events go to consumers
+  accumulate,  ///< both are put off, in order, until it is set to `forward`: to let consumers gather first
 };
 
 /// How a producer keeps what nobody has asked for yet.
@@ -54,6 +69,8 @@ struct ProducerOptions {
   /// Events kept at most; `unbounded`: no bound; 0: what cannot be delivered at once is dropped, counted.
   std::size_t buffer_size = 10'000;
   BufferKeep buffer_keep = BufferKeep::newest;
+  /// Of a Producer: what it does at first. Of events put off, buffer_size beyond what consumers wait for are kept.
+  DemandFlow demand = DemandFlow::forward;
 };
 
 namespace detail {
@@ -66,6 +83,8 @@ struct DemandRange {
 
 /// Errors: `invalid_argument`, naming the field, its range and what was given.
 [[nodiscard]] Result<DemandRange> check_demand(std::int64_t max_demand, std::optional<std::int64_t> min_demand);
+/// Errors: `invalid_argument`, naming the field.
+[[nodiscard]] Result<void> check_resubscribe(const RestartBackoff& backoff);
 
 }  // namespace detail
 }  // namespace dagverk

@@ -6,6 +6,7 @@
 #include <deque>
 #include <memory>
 #include <optional>
+#include <stdexcept>
 #include <type_traits>
 #include <utility>
 
@@ -14,10 +15,12 @@ namespace dagverk {
 /// A stage between two others: it is sent events of type `In` and emits events of type `Out`, any number for each.
 ///
 /// Semantics: GenStage's producer_consumer, typed. Callbacks as of Consumer and Producer (`handle_subscribe` and
-///            `handle_cancel` see both kinds of peers, told apart by SubscriptionInfo::peer_side), except that
-///            handle_demand is never called: input is handled while those behind have open demand, and is asked for
-///            as it is handled. So no demand from behind means that no more than max_demand events are taken from
-///            before. Ends of subscriptions take effect behind the input that is queued.
+///            `handle_cancel` see both kinds of peers, told apart by SubscriptionInfo::peer_side). Input is handled
+///            while those behind have open demand, and is asked for as it is handled. So no demand from behind means
+///            that no more than max_demand events are taken from before. Ends of subscriptions and infos take effect
+///            behind the input that is queued. `handle_demand`, which GenStage never calls here, is optional: it sees
+///            what is wanted behind first, may answer by itself, and input is handled for the rest; with manual
+///            subscriptions it decides what is asked for.
 /// Threads:   as GenServer.
 /// Bounds:    the input queue holds what was asked for, at most max_demand per subscription. The buffer behind has no
 ///            bound by default: one input list that has begun is finished, whatever it yields.
@@ -31,13 +34,11 @@ class ProducerConsumer : public GenServer<Derived>,
  public:
   // For the two sides, not for users.
   void on_out_demand(std::uint64_t /*count*/) {
-    if (queue_.empty() || draining_) return;
-    draining_ = true;
-    detail::push_front(detail::make_node<detail::DrainMessage>(detail::stage_node_ops<Derived, detail::DrainMessage>));
+    if (!queue_.empty() && !draining_) drain_next();
   }
   [[nodiscard]] bool passed_on() const noexcept { return queue_.empty() && !draining_; }
   auto on_gated_events(detail::EventsMessage<In>&& message) {
-    queue_.push_back(Entry{message.id, std::move(message.events), std::nullopt, false});
+    queue_.push_back(Entry{message.id, std::move(message.events), std::nullopt, false, std::nullopt});
     return drain();
   }
 
@@ -46,7 +47,20 @@ class ProducerConsumer : public GenServer<Derived>,
       : ProducerConsumer(demand_dispatcher<Out>(), options) {}
   explicit ProducerConsumer(std::unique_ptr<Dispatcher<Out>> dispatcher,
                             ProducerOptions options = {.buffer_size = ProducerOptions::unbounded})
-      : Giving(std::move(dispatcher), options) {}
+      : Giving(std::move(dispatcher), options) {
+    if (options.demand != DemandFlow::forward) {
+      throw std::invalid_argument("a ProducerConsumer has no option `demand`: it is asked as those behind it ask");
+    }
+  }
+
+  /// A message for handle_info: behind the input that is queued, and then behind what was emitted.
+  void queue_info(detail::HeldNode info) {
+    if (queue_.empty()) {
+      Giving::queue_info(std::move(info));
+    } else {
+      queue_.push_back(Entry{{}, {}, std::nullopt, false, std::move(info)});
+    }
+  }
 
   using Giving::on_stage_message;
   using Taking::on_stage_message;
@@ -58,12 +72,15 @@ class ProducerConsumer : public GenServer<Derived>,
  private:
   friend struct detail::StageAccess;
 
-  /// One list of input, or the end of a subscription behind it.
+  /// One list of input, or the end of a subscription or an info behind it.
   struct Entry {
     SubscriptionId id;
     Batch<In> events;
     std::optional<SubscriptionEnd> end;
     bool harmless;
+    std::optional<detail::HeldNode> info;
+
+    [[nodiscard]] bool is_input() const noexcept { return !end && !info; }
   };
 
   void on_leave(detail::ProcessCore& /*core*/) final { Giving::leave(); }
@@ -81,7 +98,7 @@ class ProducerConsumer : public GenServer<Derived>,
     if (queue_.empty()) {
       Taking::end(id, why, harmless);
     } else {
-      queue_.push_back(Entry{id, {}, std::move(why), harmless});
+      queue_.push_back(Entry{id, {}, std::move(why), harmless, std::nullopt});
     }
   }
 
@@ -89,15 +106,26 @@ class ProducerConsumer : public GenServer<Derived>,
   [[nodiscard]] std::optional<Entry> next() {
     Giving::flush();  // what was emitted answers demand
     while (!queue_.empty() && !detail::current_process->stop_requested) {
-      if (!queue_.front().end && Giving::debt() == 0) break;
+      if (queue_.front().is_input() && Giving::debt() == 0) break;
       Entry entry = std::move(queue_.front());
       queue_.pop_front();
-      if (!entry.end) return entry;
+      if (entry.is_input()) return entry;
+      if (entry.info) {
+        drain_next();  // pushed to the front first, so behind the info
+        Giving::queue_info(std::move(*entry.info));
+        return std::nullopt;
+      }
       Taking::end(entry.id, *entry.end, entry.harmless);
     }
     draining_ = false;
     Giving::drain_later();
     return std::nullopt;
+  }
+
+  /// Goes on with the input before anything else.
+  void drain_next() {
+    draining_ = true;
+    detail::push_front(detail::make_node<detail::DrainMessage>(detail::stage_node_ops<Derived, detail::DrainMessage>));
   }
 
   auto drain() {

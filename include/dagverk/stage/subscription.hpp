@@ -6,7 +6,13 @@
 #include "dagverk/stage/options.hpp"
 
 #include <concepts>
+#include <cstddef>
 #include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
 
 namespace dagverk {
 
@@ -36,6 +42,17 @@ struct SubscriptionEnd {
 enum class DemandMode : std::uint8_t {
   automatic,  ///< by min_demand and max_demand
   manual,     ///< by `ask` alone
+};
+
+/// What a stage looks like at one moment, see stage_control.hpp.
+struct StageStatus {
+  std::string dispatcher;                   ///< its class; empty of a stage that only consumes
+  std::vector<SubscriptionInfo> producers;  ///< its subscriptions to others
+  std::vector<SubscriptionInfo> consumers;  ///< the subscriptions of others to it
+  std::size_t buffered = 0;                 ///< events emitted that nobody has asked for yet
+  std::size_t accumulated = 0;              ///< events put off while demand is accumulated
+  std::size_t buffer_size = 0;              ///< the bound of `buffered`
+  DemandFlow demand = DemandFlow::forward;
 };
 
 namespace detail {
@@ -79,4 +96,51 @@ class ProducerRef {
   const detail::ProducerOps* ops_;
 };
 
+/// The name of whoever produces events of one type, whatever its class is; survives restarts of the producer.
+///
+/// Semantics: made from a Name or a RegisteredName of any Producer or ProducerConsumer with that Output. It is resolved
+///            in the consumer's process when it subscribes.
+/// Threads:   a value; any.
+/// Lifetime:  not used after the runtime.
+template <class Event>
+class ProducerName {
+ public:
+  template <class Named>
+    requires(!std::same_as<Named, ProducerName>) && requires(const Named& named) {
+      { *named.resolve() } -> std::convertible_to<ProducerRef<Event>>;
+    }
+  ProducerName(Named named)  // NOLINT(google-explicit-constructor): a wider view of the same name
+      : holder_(std::make_shared<Holder<Named>>(std::move(named))) {}
+
+  /// Errors: those of the name.
+  [[nodiscard]] Result<ProducerRef<Event>> resolve() const { return holder_->resolve(); }
+
+ private:
+  struct Resolver {
+    Resolver() = default;
+    Resolver(const Resolver&) = delete;
+    Resolver& operator=(const Resolver&) = delete;
+    virtual ~Resolver() = default;
+    [[nodiscard]] virtual Result<ProducerRef<Event>> resolve() const = 0;
+  };
+  template <class Named>
+  struct Holder final : Resolver {
+    explicit Holder(Named name) : named(std::move(name)) {}
+    [[nodiscard]] Result<ProducerRef<Event>> resolve() const override {
+      auto found = named.resolve();
+      if (!found) return found.error();
+      return ProducerRef<Event>(*found);
+    }
+    Named named;
+  };
+
+  std::shared_ptr<const Resolver> holder_;  // shared by copies; immutable
+};
+
+namespace detail {
+
+template <class Event>
+using ProducerAddress = std::variant<ProducerRef<Event>, ProducerName<Event>>;
+
+}  // namespace detail
 }  // namespace dagverk

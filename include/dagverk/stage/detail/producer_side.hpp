@@ -6,6 +6,7 @@
 #include "dagverk/stage/detail/drain_state.hpp"
 #include "dagverk/stage/detail/elastic_state.hpp"
 #include "dagverk/stage/detail/event_buffer.hpp"
+#include "dagverk/stage/detail/held_work.hpp"
 #include "dagverk/stage/detail/protocol.hpp"
 #include "dagverk/stage/detail/stage_log.hpp"
 #include "dagverk/stage/dispatcher.hpp"
@@ -14,16 +15,21 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <type_traits>
+#include <typeinfo>
 #include <utility>
+#include <variant>
 #include <vector>
 
 namespace dagverk::detail {
 
 /// What every stage that produces has: subscriptions, a dispatcher, a buffer, and the debt to those who asked.
 ///
-/// Invariants: while the buffer holds anything the dispatcher has no demand, between any two messages. `debt_` is what
-///             was passed to handle_demand and not emitted since; it is raised to the dispatcher's demand, never above.
+/// Invariants: while the buffer holds anything the dispatcher has no demand, between any two messages, unless an info
+///             is to be handled first. `debt_` is what was passed to handle_demand, or put off, and not placed since;
+///             it is raised to the dispatcher's demand, never above. While anything is put off (`held_`), everything
+///             new goes behind it.
 template <class Derived, class Out>
 class ProducerSide {
  public:
@@ -48,6 +54,7 @@ class ProducerSide {
         edge_(make_buffer_edge(type_name<Derived>(), core_.pid())) {
     DAGVERK_ASSERT(dispatcher_ != nullptr);
     dispatcher_->count_drops_on(*edge_);
+    if (options.demand == DemandFlow::accumulate) set_demand(DemandFlow::accumulate);
   }
   ~ProducerSide() = default;
 
@@ -55,7 +62,7 @@ class ProducerSide {
   void emit(Out event) {
     if (single_.empty()) begin_singles();
     single_.emplace(std::move(event));
-    if (single_.size() >= singles_max) flush();
+    if (single_.size() >= singles_size_) flush();
   }
   /// Emits a batch, at once, behind what was emitted before it.
   void emit(Batch<Out> events) {
@@ -89,17 +96,31 @@ class ProducerSide {
   }
   /// What was asked by handle_demand and not emitted since.
   [[nodiscard]] std::uint64_t open_demand() const noexcept {
-    return debt_ - std::min<std::uint64_t>(debt_, single_.size());
+    const std::uint64_t put_off = held_ ? held_->demand() + held_->events() : 0;
+    return debt_ - std::min<std::uint64_t>(debt_, single_.size() + put_off);
+  }
+  /// Whether demand and events go on, or are put off until they may.
+  [[nodiscard]] DemandFlow demand_flow() const noexcept { return flow_; }
+  /// From now on. With `forward` what was put off goes on first, in order, before the next message is handled: events
+  /// as they were emitted, each demand by a handle_demand of its own. Nothing overtakes it.
+  void set_demand(DemandFlow flow) {
+    flow_ = flow;
+    if (flow == DemandFlow::accumulate) {
+      flush();
+      if (!held_) held_ = std::make_unique<HeldWork<Out>>();
+    } else if (held_) {
+      push_front(make_node<ReplayMessage>(stage_node_ops<Derived, ReplayMessage>));
+    }
   }
   [[nodiscard]] std::size_t consumer_count() const noexcept { return outlets_.size(); }
   /// How many more events would go to consumers at once if they were emitted now: what they wait for, and without a
   /// limit while there are only elastic ones.
   [[nodiscard]] std::uint64_t dispatchable() const noexcept {
-    return buffer_.empty() ? beyond_singles(dispatcher_->room()) : 0;
+    return goes_at_once() ? beyond_singles(dispatcher_->room()) : 0;
   }
   /// How many more events consumers wait for.
   [[nodiscard]] std::uint64_t wanted() const noexcept {
-    return buffer_.empty() ? beyond_singles(dispatcher_->demand()) : 0;
+    return goes_at_once() ? beyond_singles(dispatcher_->demand()) : 0;
   }
 
   /// Ends one of this producer's subscriptions: the consumer is told `reason`, then handle_cancel is called here.
@@ -152,8 +173,43 @@ class ProducerSide {
   // What a ProducerConsumer builds on.
   [[nodiscard]] std::uint64_t debt() const noexcept { return debt_; }
 
+  /// A message for handle_info: behind everything that was emitted before it.
+  void queue_info(HeldNode info) {
+    flush();
+    if (held_) {
+      held_->add_info(std::move(info));
+    } else if (!buffer_.empty()) {
+      buffer_.mark(std::move(info));
+    } else if (infos_first_) {
+      due_.push_back({std::move(info), false});
+    } else {
+      deliver_info(std::move(info));
+    }
+  }
+
+  void add_status(StageStatus& status) const {
+    status.dispatcher = readable_name(typeid(*dispatcher_));
+    for (const std::unique_ptr<Port>& port : outlets_) status.consumers.push_back(port->info());
+    status.buffered = buffer_.size();
+    status.accumulated = held_ ? held_->events() : 0;
+    status.buffer_size = buffer_.limit();
+    status.demand = flow_;
+  }
+
+  void on_stage_message(SetDemandCast&& message) { set_demand(message.flow); }
+  DemandFlow on_stage_message(DemandFlowCall&& /*call*/) { return flow_; }
+  std::size_t on_stage_message(BufferedCountCall&& /*call*/) {
+    flush();
+    return buffer_.size();
+  }
+  void on_stage_message(ReplayMessage&& /*message*/) { replay(); }
+
   void on_stage_message(SubscribeMessage<Out>&& message) {
     flush();
+    if (find(message.id) != nullptr) {
+      refuse(message, "duplicated_subscription");
+      return;
+    }
     auto port = std::make_unique<Port>(*this, std::move(message));
     Port& added = *port;
     outlets_.push_back(std::move(port));
@@ -165,11 +221,14 @@ class ProducerSide {
       return;
     }
     added.monitor = this_process::monitor(added.consumer());
+    if (added.options().unmerged) count_unmerged(1);
     if constexpr (requires(Derived& stage, const SubscriptionInfo& info, const SubscribeOptions<Out>& options) {
                     stage.handle_subscribe(info, options);
                   }) {
+      check_subscribe_result<decltype(derived().handle_subscribe(added.info(), added.options()))>();
       derived().handle_subscribe(added.info(), added.options());
     } else if constexpr (requires(Derived& stage, const SubscriptionInfo& info) { stage.handle_subscribe(info); }) {
+      check_subscribe_result<decltype(derived().handle_subscribe(added.info()))>();
       derived().handle_subscribe(added.info());
     }
     settle();
@@ -196,6 +255,10 @@ class ProducerSide {
 
   void on_stage_message(SettleMessage&& /*message*/) {
     settle_queued_ = false;
+    if (infos_first_) {
+      next_info();
+      return;
+    }
     for (const std::unique_ptr<Port>& port : outlets_) {
       if (port->in_dispatcher && port->elastic()) serve_elastic(*port);
     }
@@ -300,6 +363,7 @@ class ProducerSide {
     dispatcher_->ask(port, more);
   }
 
+  [[nodiscard]] bool goes_at_once() const noexcept { return buffer_.empty() && !infos_first_ && !held_; }
   [[nodiscard]] std::uint64_t beyond_singles(std::uint64_t count) const noexcept {
     return count - std::min<std::uint64_t>(count, single_.size());
   }
@@ -308,19 +372,27 @@ class ProducerSide {
     // About as many as last time, but no more than messages wait to be handled now: a buffered event must not pin
     // memory for hundreds.
     const std::size_t waiting = core_.pending_count.load(std::memory_order_relaxed) + 1;
-    single_.reserve(std::max<std::size_t>(1, std::min({singles_last_, waiting, singles_max})));
+    single_.reserve(std::max<std::size_t>(1, std::min({singles_last_, waiting, singles_size_})));
   }
 
   /// New events: to the dispatcher when nothing older waits, else behind the others.
   void place(Batch<Out> events) {
     if (events.empty()) return;
-    debt_ -= std::min<std::uint64_t>(debt_, events.size());
     add_to(edge_->sent, events.size());
+    if (held_) [[unlikely]] {
+      hold(std::move(events));
+    } else {
+      send_on(std::move(events));
+    }
+  }
+
+  void send_on(Batch<Out> events) {
+    debt_ -= std::min<std::uint64_t>(debt_, events.size());
     if (elastic_count_ != 0) {
-      if (!buffer_.empty()) serve_buffer();  // older events first, to one that has just come, too
+      serve_buffer(true);  // older events first, to one that has just come, too
       dispatcher_->announce(events);
     }
-    if (buffer_.empty() && dispatcher_->room() != 0) dispatch(events);
+    if (buffer_.empty() && !infos_first_ && dispatcher_->room() != 0) dispatch(events);
     if (!events.empty()) store(std::move(events));
     drain_later();
     // Only what a selector rejected leaves demand behind an emission; asking for it here could go on for ever.
@@ -337,9 +409,44 @@ class ProducerSide {
     add_to(edge_->delivered, size - events.size() + kept - dispatcher_->queued() - lost);
   }
 
+  /// Puts events off, within the bound of the buffer.
+  void hold(Batch<Out> events) {
+    held_->add_events(std::move(events));
+    const std::uint64_t room = std::min<std::uint64_t>(dispatcher_->demand(), ProducerOptions::unbounded / 2);
+    const std::uint64_t limit = std::min<std::uint64_t>(buffer_.limit(), ProducerOptions::unbounded / 2) + room;
+    give_up(held_->trim(static_cast<std::size_t>(limit), buffer_.keep()));
+  }
+
+  /// Lets what was put off go on, for as long as it may.
+  void replay() {
+    while (held_ && flow_ == DemandFlow::forward && !core_.stop_requested) {
+      flush();  // what the last demand was answered with goes behind what is held
+      std::optional<typename HeldWork<Out>::Item> item = held_->pop();
+      if (!item) {
+        held_.reset();
+        settle();
+        return;
+      }
+      if (auto* events = std::get_if<Batch<Out>>(&*item); events != nullptr) {
+        send_on(std::move(*events));
+      } else if (auto* demand = std::get_if<std::uint64_t>(&*item); demand != nullptr) {
+        if constexpr (demand_is_later()) {
+          push_front(make_node<ReplayMessage>(stage_node_ops<Derived, ReplayMessage>));
+          pass_up(*demand);
+          return;
+        }
+        pass_up(*demand);
+      } else {
+        push_front(make_node<ReplayMessage>(stage_node_ops<Derived, ReplayMessage>));
+        deliver_info(std::move(std::get<HeldNode>(*item)));
+        return;
+      }
+    }
+  }
+
   /// Nothing that was taken or emitted waits in this stage.
   [[nodiscard]] bool drained() const noexcept {
-    if (!buffer_.empty() || dispatcher_->queued() != 0) return false;
+    if (!buffer_.empty() || dispatcher_->queued() != 0 || (held_ && held_->events() != 0)) return false;
     if constexpr (requires(const Derived& stage) { stage.passed_on(); }) {
       if (!static_cast<const Derived&>(*this).passed_on()) return false;
     }
@@ -351,67 +458,159 @@ class ProducerSide {
   void store(Batch<Out> events) {
     const std::size_t dropped = buffer_.store(std::move(events));
     if (dropped == 0) return;
-    edge_->count_drop(DropReason::buffer_full, dropped);
     dispatcher_->left_over_changed();
     if (dispatcher_->room() != 0) settle_later();
+    if (buffer_.has_due()) let_infos_first();
+    give_up(dropped);
+  }
+
+  /// Counts and reports events that found no room.
+  void give_up(std::size_t dropped) {
+    if (dropped == 0) return;
+    edge_->count_drop(DropReason::buffer_full, dropped);
     if constexpr (requires(Derived& stage) { stage.handle_discarded(std::uint64_t{}); }) {
       if (!derived().handle_discarded(dropped)) return;
     }
     warn_discarded(type_name<Derived>(), dropped);
   }
 
-  void serve_buffer() {
-    while (!buffer_.empty()) {
+  /// Gives what waits to those that want it, up to an info that is due, unless it is to go `through` them.
+  void serve_buffer(bool through = false) {
+    while (!buffer_.empty() && (through || !infos_first_)) {
       const std::uint64_t room = dispatcher_->room();
       if (room == 0) break;
       Batch<Out> events = buffer_.take(static_cast<std::size_t>(room));
       dispatch(events);
-      if (events.empty()) continue;
+      const bool stopped = !events.empty();
       buffer_.put_back(std::move(events));
-      break;
+      if (buffer_.has_due()) let_infos_first();
+      if (stopped) break;
     }
   }
+
+  // ---- infos --------------------------------------------------------------------------------------------------------
+
+  /// An info that no event of the buffer stands before any more.
+  struct DueInfo {
+    HeldNode info;
+    bool left_dispatcher;  // nor one that the dispatcher keeps
+  };
+
+  /// Infos that are due are handled before anything else that this stage does with events: one by one, each before
+  /// another settling.
+  void let_infos_first() {
+    while (std::optional<HeldNode> info = buffer_.take_due()) due_.push_back({std::move(*info), false});
+    if (!std::exchange(infos_first_, true))
+      push_front(make_node<SettleMessage>(stage_node_ops<Derived, SettleMessage>));
+  }
+  void next_info() {
+    if (due_.empty()) {
+      infos_first_ = false;
+      settle();
+      return;
+    }
+    push_front(make_node<SettleMessage>(stage_node_ops<Derived, SettleMessage>));
+    DueInfo next = std::move(due_.front());
+    due_.erase(due_.begin());
+    if (next.left_dispatcher) {
+      push_front(next.info.release());
+    } else {
+      deliver_info(std::move(next.info));
+    }
+  }
+  /// Next of all, or behind what the dispatcher keeps.
+  void deliver_info(HeldNode info) {
+    if (dispatcher_->queued() == 0) {
+      push_front(info.release());
+      return;
+    }
+    auto kept = std::make_shared<HeldNode>(std::move(info));  // owned by the function; shared as that must be copyable
+    dispatcher_->after_queued([this, kept] {
+      due_.push_back({std::move(*kept), true});
+      let_infos_first();
+    });
+  }
+
+  // ---- demand -------------------------------------------------------------------------------------------------------
 
   /// Serves the buffer, then passes up what is asked beyond it.
   void settle() {
     serve_buffer();
     drain_later();
-    if (in_demand_ || !buffer_.empty()) return;
+    if (in_demand_ || infos_first_ || !buffer_.empty()) return;
     const std::uint64_t demand = dispatcher_->demand();
     if (demand > debt_) {
       const std::uint64_t more = demand - debt_;
       debt_ = demand;
       add_to(edge_->asked, more);
-      pass_up(more);
+      if (held_) {
+        held_->add_demand(more);
+      } else {
+        pass_up(more);
+      }
     }
     // For stages that keep events of their own and give them when they leave at once. It hears of demand that answers
     // a debt, too: that of a consumer which has left.
     if constexpr (requires(Derived& stage) { stage.on_dispatchable(); }) {
-      if (dispatcher_->room() == 0) return;
+      if (held_ || dispatcher_->room() == 0) return;
       in_demand_ = true;
       derived().on_dispatchable();
       in_demand_ = false;
     }
   }
 
+  template <class Stage = Derived>
+  static constexpr bool demand_is_later() {
+    if constexpr (requires(Stage& stage) { stage.handle_demand(std::uint64_t{}); }) {
+      return is_async<decltype(std::declval<Stage&>().handle_demand(std::uint64_t{}))>;
+    } else {
+      return false;
+    }
+  }
+
+  /// Tells the stage: by handle_demand, and as a ProducerConsumer, which has input to answer with, too.
   void pass_up(std::uint64_t count) {
-    if constexpr (requires(Derived& stage) { stage.on_out_demand(count); }) {
-      derived().on_out_demand(count);
-    } else if constexpr (requires(Derived& stage) { stage.handle_demand(count); }) {
-      if (drain_.halted) return;
-      if constexpr (is_async<decltype(derived().handle_demand(count))>) {
+    if constexpr (demand_is_later()) pass_to_input(count);  // pushed to the front first, so handled second
+    if constexpr (requires(Derived& stage) { stage.handle_demand(count); }) {
+      if constexpr (demand_is_later()) {
+        if (drain_.halted) return;
         push_front(make_node<DemandMessage>(stage_node_ops<Derived, DemandMessage>, DemandMessage{count}));
-      } else {
+      } else if (!drain_.halted) {
         in_demand_ = true;
         derived().handle_demand(count);
         in_demand_ = false;
       }
     }
+    if constexpr (!demand_is_later()) pass_to_input(count);
+  }
+  void pass_to_input(std::uint64_t count) {
+    if constexpr (requires(Derived& stage) { stage.on_out_demand(count); }) derived().on_out_demand(count);
   }
 
   void settle_later() {
     if (std::exchange(settle_queued_, true)) return;
     send_to_stage<Derived>(core_.pid(), SettleMessage{});
+  }
+
+  /// handle_subscribe of a producer decides nothing; GenStage's `manual` for a consumer is refused there, too.
+  template <class R>
+  static constexpr void check_subscribe_result() {
+    static_assert(std::is_void_v<R> || std::is_same_v<R, DemandMode>, "handle_subscribe returns void or DemandMode");
+  }
+
+  void count_unmerged(std::ptrdiff_t more) {
+    unmerged_count_ += more;
+    singles_size_ = unmerged_count_ != 0 ? 1 : singles_max;
+    buffer_.join_small(unmerged_count_ == 0);
+  }
+
+  /// Answers a subscription that never comes to be. The consumer goes on.
+  void refuse(const SubscribeMessage<Out>& message, std::string_view why) {
+    warn_refused(type_name<Derived>(), why);
+    static_cast<void>(
+        send(message.consumer,
+             make_node<EndedMessage>(*message.consumer_ops->ended,
+                                     EndedMessage{message.id, ExitReason::custom(std::string(why)), true})));
   }
 
   /// Forgets a subscription, on the consumer's side too, and calls handle_cancel.
@@ -422,6 +621,7 @@ class ProducerSide {
     const std::unique_ptr<Port> port = std::move(*place);
     outlets_.erase(place);
     if (port->in_dispatcher) dispatcher_->cancel(*port);
+    if (port->options().unmerged && port->monitor.id != 0) count_unmerged(-1);
     if (port->overflow) {
       if (port->monitor.id != 0) --elastic_count_;
       if (!why.down) {  // what is on its way still comes; what waits here does not
@@ -449,13 +649,19 @@ class ProducerSide {
   std::vector<std::unique_ptr<Port>> outlets_;
   BatchBuilder<Out> single_;  // emitted one by one since the last flush
   std::size_t singles_last_ = 1;
+  std::size_t singles_size_ = singles_max;  // so many leave together
   std::uint64_t debt_ = 0;
   EventBuffer<Out> buffer_;
+  std::unique_ptr<HeldWork<Out>> held_;  // null: nothing is put off
+  std::vector<DueInfo> due_;             // infos that are handled before events go on
   ProcessCore& core_;
   std::shared_ptr<EdgeCounters> edge_;  // of the buffer; shared with snapshots
   std::vector<std::pair<SubscriptionId, ExitReason>> failed_;
   std::size_t elastic_count_ = 0;
+  std::ptrdiff_t unmerged_count_ = 0;
   DrainState drain_;
+  DemandFlow flow_ = DemandFlow::forward;
+  bool infos_first_ = false;
   bool settle_queued_ = false;
   bool in_demand_ = false;
 };

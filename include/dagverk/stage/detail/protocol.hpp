@@ -3,6 +3,7 @@
 #include "dagverk/runtime/detail/handlers.hpp"
 #include "dagverk/runtime/snapshot.hpp"
 #include "dagverk/stage/batch.hpp"
+#include "dagverk/stage/detail/held_node.hpp"
 #include "dagverk/stage/options.hpp"
 #include "dagverk/stage/subscription.hpp"
 
@@ -67,12 +68,26 @@ struct DemandMessage {
 /// To itself, of a ProducerConsumer: there is demand for what its queued input may give.
 struct DrainMessage {};
 
+/// To itself, of a producer that goes on forwarding: the next of what was put off.
+struct ReplayMessage {};
+/// To itself, of a consumer: the producer of this subscription by name may be back.
+struct ReturnMessage {
+  SubscriptionId id;
+};
+
 /// From anybody to a consumer: subscribe.
 template <class Event>
 struct SubscribeCall {
   using Reply = SubscriptionId;
-  ProducerRef<Event> producer;
+  ProducerAddress<Event> producer;
   SubscribeOptions<Event> options;
+  SubscriptionId replaced = {};  // this one is cancelled first; 0: none
+  ExitReason reason = {};        // with this reason
+};
+/// As SubscribeCall; nobody waits for the answer.
+template <class Event>
+struct SubscribeCast {
+  SubscribeCall<Event> call;
 };
 /// From anybody to a consumer: ask for a subscription's end.
 struct UnsubscribeCast {
@@ -80,11 +95,59 @@ struct UnsubscribeCast {
   ExitReason reason;
 };
 
+/// From anybody to a stage: a message for its handle_info, behind the events that are there now.
+struct InfoCast {
+  HeldNode info;
+};
+struct InfoCall {
+  using Reply = void;
+  HeldNode info;
+};
+/// From anybody to a producer: what it does with demand.
+struct SetDemandCast {
+  DemandFlow flow;
+};
+struct DemandFlowCall {
+  using Reply = DemandFlow;
+};
+struct BufferedCountCall {
+  using Reply = std::size_t;
+};
+/// From anybody to a stage: what it looks like.
+struct StatusCall {
+  using Reply = StageStatus;
+};
+
 /// The way from a message to the inherited part of a stage that handles it.
 struct StageAccess {
   template <class Stage, class Message>
   static auto receive(Stage& stage, Message&& message) {
     return stage.on_stage_message(std::forward<Message>(message));
+  }
+  /// Whether a stage's class handles this message at all.
+  template <class Stage, class Message>
+  [[nodiscard]] static constexpr bool understands() noexcept {
+    return requires(Stage& stage, Message&& message) { stage.on_stage_message(std::move(message)); };
+  }
+  template <class Stage>
+  static void receive(Stage& stage, InfoCast&& message) {
+    stage.queue_info(std::move(message.info));
+  }
+  template <class Stage>
+  static Result<void> receive(Stage& stage, InfoCall&& message) {
+    stage.queue_info(std::move(message.info));
+    return {};
+  }
+  template <class Stage>
+  static StageStatus receive(Stage& stage, StatusCall&& /*message*/) {
+    StageStatus status;
+    if constexpr (ProducingStage<Stage>) {
+      static_cast<ProducerSide<Stage, typename Stage::Output>&>(stage).add_status(status);
+    }
+    if constexpr (ConsumingStage<Stage>) {
+      static_cast<ConsumerSide<Stage, typename Stage::Input>&>(stage).add_status(status);
+    }
+    return status;
   }
 };
 
@@ -121,6 +184,19 @@ struct StageCall {
     return make_node<Payload>(ops, std::in_place, std::forward<Args>(args)...);
   }
 };
+
+/// Calls the inherited part of a stage: from outside, or awaited inside a process.
+template <class Stage, class Call>
+[[nodiscard]] Result<typename Call::Reply> call_stage_blocking(ServerRef<Stage> stage, Call call) {
+  if (!stage.pid()) return Error(ErrorCode::no_process, "the reference is empty");
+  return block_on_call<Call, typename Call::Reply>(stage.pid(), StageCall<Stage, Call>::make(std::move(call)),
+                                                   call_timeout_default);
+}
+template <class Stage, class Call>
+[[nodiscard]] auto call_stage(ServerRef<Stage> stage, Call call) {
+  return CallAwaiter<Call, typename Call::Reply>(stage.pid(), StageCall<Stage, Call>::make(std::move(call)),
+                                                 call_timeout_default);
+}
 
 template <class Stage>
 inline constexpr ConsumerOps consumer_ops{&stage_node_ops<Stage, EventsMessage<typename Stage::Input>>,

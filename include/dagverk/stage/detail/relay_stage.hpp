@@ -69,6 +69,7 @@ class RelayStage : public GenServer<Derived>, public ConsumerSide<Derived, In>, 
   void finish(const RelayEnd& end) { Taking::end(end.id, end.why, end.harmless); }
 
   using Giving::on_stage_message;
+  using Giving::queue_info;
   using Taking::on_stage_message;
   void on_stage_message(EndedMessage&& message) {
     ended(RelayEnd{message.id, SubscriptionEnd{false, std::move(message.reason)}, message.harmless});
