@@ -21,6 +21,20 @@ class Adder : public dagverk::Consumer<Adder, int> {
   static void handle_events(const dagverk::Batch<int>& /*events*/) {}
 };
 
+#if defined(CASE_MODE)
+class Odd : public dagverk::Consumer<Odd, int> {
+ public:
+  static int handle_subscribe(const dagverk::SubscriptionInfo& /*info*/) { return 3; }
+  static void handle_events(const dagverk::Batch<int>& /*events*/) {}
+};
+void use_odd(const dagverk::ServerRef<Odd>& odd, const dagverk::ServerRef<Numbers>& numbers) {
+  static_cast<void>(dagverk::subscribe_blocking(odd, numbers));
+}
+#endif
+#if defined(CASE_SIZE)
+const dagverk::ProducerOptions less_than_none{.buffer_size = -1};
+#endif
+
 void use(const dagverk::ServerRef<Adder>& adder, const dagverk::ServerRef<Numbers>& numbers,
          const dagverk::ServerRef<Words>& words) {
   static_cast<void>(dagverk::subscribe_blocking(adder, numbers));
