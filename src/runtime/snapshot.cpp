@@ -49,6 +49,69 @@ void EdgeCounters::count_drop(DropReason reason, std::uint64_t count) {
   dropped.store(dropped.load(std::memory_order_relaxed) + count, std::memory_order_relaxed);
 }
 
+EdgeTimes& EdgeCounters::made_times() {
+  EdgeTimes* made = times.load(std::memory_order_relaxed);
+  if (made == nullptr) {
+    made = new EdgeTimes;
+    times.store(made, std::memory_order_release);  // pairs with the acquires of lag_at and blocked_at
+  }
+  return *made;
+}
+
+void EdgeCounters::begin_step(std::uint64_t now_ms) {
+  EdgeTimes& made = made_times();
+  made.sent_ms = now_ms;
+  const std::uint64_t done = delivered.load(std::memory_order_relaxed) + dropped.load(std::memory_order_relaxed);
+  MutexLock lock(made.mutex);
+  std::array<EdgeTimes::Step, EdgeTimes::steps_max>& steps = made.steps;
+  std::size_t over = 0;  // so many steps have no event on its way any more
+  while (over + 1 < made.step_count && steps[over + 1].sent_before <= done) ++over;
+  std::move(steps.begin() + static_cast<std::ptrdiff_t>(over),
+            steps.begin() + static_cast<std::ptrdiff_t>(made.step_count), steps.begin());
+  made.step_count -= over;
+  // The longer the lag, the longer the steps.
+  if (made.step_count > 1) {
+    const std::uint64_t last_ms = steps[made.step_count - 1].began_ms;
+    if (now_ms - last_ms < (now_ms - steps[0].began_ms) / 8) return;
+  }
+  if (made.step_count == steps.size()) {  // every second one, but for the oldest, is joined with the one before it
+    for (std::size_t index = 1; index < steps.size() / 2; ++index) steps[index] = steps[index * 2];
+    made.step_count = steps.size() / 2;
+  }
+  steps[made.step_count++] = {now_ms, sent.load(std::memory_order_relaxed)};
+}
+
+void EdgeCounters::note_blocked(bool blocked, std::uint64_t now_ms) {
+  if (!blocked && times.load(std::memory_order_relaxed) == nullptr) return;
+  EdgeTimes& made = made_times();
+  const std::uint64_t since = made.blocked_since_ms.load(std::memory_order_relaxed);
+  if (blocked == (since != 0)) return;
+  if (!blocked) {
+    made.blocked_ms.store(made.blocked_ms.load(std::memory_order_relaxed) + now_ms + 1 - since,
+                          std::memory_order_relaxed);
+  }
+  made.blocked_since_ms.store(blocked ? now_ms + 1 : 0, std::memory_order_relaxed);
+}
+
+Duration EdgeCounters::lag_at(std::uint64_t done, std::uint64_t now_ms) const {
+  const EdgeTimes* made = times.load(std::memory_order_acquire);
+  if (made == nullptr) return Duration::zero();
+  std::uint64_t began_ms = now_ms;
+  MutexLock lock(made->mutex);
+  for (std::size_t index = 0; index < made->step_count; ++index) {
+    if (index == 0 || made->steps[index].sent_before <= done) began_ms = made->steps[index].began_ms;
+  }
+  return std::chrono::milliseconds(now_ms - std::min(now_ms, began_ms));
+}
+
+Duration EdgeCounters::blocked_at(std::uint64_t now_ms) const noexcept {
+  const EdgeTimes* made = times.load(std::memory_order_acquire);
+  if (made == nullptr) return Duration::zero();
+  const std::uint64_t since = made->blocked_since_ms.load(std::memory_order_relaxed);
+  const std::uint64_t running = since == 0 ? 0 : now_ms + 1 - std::min(now_ms + 1, since);
+  return std::chrono::milliseconds(made->blocked_ms.load(std::memory_order_relaxed) + running);
+}
+
 std::shared_ptr<EdgeCounters> EdgeTable::add(std::string name) {
   auto edge = std::make_shared<EdgeCounters>(std::move(name));
   MutexLock lock(mutex_);
@@ -60,7 +123,7 @@ std::shared_ptr<EdgeCounters> EdgeTable::add(std::string name) {
   return edge;
 }
 
-std::vector<EdgeInfo> EdgeTable::list() const {
+std::vector<EdgeInfo> EdgeTable::list(std::uint64_t now_ms) const {
   std::vector<EdgeInfo> infos;
   MutexLock lock(mutex_);
   for (const std::weak_ptr<EdgeCounters>& known : edges_) {
@@ -73,7 +136,12 @@ std::vector<EdgeInfo> EdgeTable::list() const {
     info.dropped = edge->dropped.load(std::memory_order_relaxed);
     info.buffered = edge->buffered.load(std::memory_order_relaxed);
     const std::uint64_t sent = edge->sent.load(std::memory_order_relaxed);
-    if (sent > info.delivered + info.dropped) info.buffered += sent - info.delivered - info.dropped;
+    const std::uint64_t done = info.delivered + info.dropped;
+    if (sent > done) {
+      info.buffered += sent - done;
+      info.lag = edge->lag_at(done, now_ms);
+    }
+    info.blocked = edge->blocked_at(now_ms);
     if (const EdgeCounters::Drops* drops = edge->drops.load(std::memory_order_acquire); drops != nullptr) {
       for (std::size_t reason = 0; reason < drops->size(); ++reason) {
         const std::uint64_t count = (*drops)[reason].load(std::memory_order_relaxed);
@@ -147,7 +215,7 @@ Snapshot RuntimeBase::snapshot() const {
                                  [](const ProcessInfo& info) { return detail::index_of(*info.pid.core()); });
     if (found != shot.processes.end() && found->pid.core() == one.core) mark_running(*found, one, now_ms);
   }
-  shot.edges = edges_->list();
+  shot.edges = edges_->list(now_ms);
   return shot;
 }
 
@@ -302,7 +370,10 @@ std::string to_text(const Snapshot& snapshot, std::size_t lines_max) {
   std::string text = tree.write(lines_max);
   for (const EdgeInfo& edge : snapshot.edges) {
     text += concat(edge.name, ": asked ", edge.asked, ", delivered ", edge.delivered, ", buffered ", edge.buffered,
-                   ", dropped ", edge.dropped, "\n");
+                   ", dropped ", edge.dropped);
+    if (edge.lag != Duration::zero()) text += concat(", lag ", readable(edge.lag));
+    if (edge.blocked != Duration::zero()) text += concat(", blocked ", readable(edge.blocked));
+    text += '\n';
   }
   return text;
 }

@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <string_view>
 #include <type_traits>
 
 namespace dagverk {
@@ -545,6 +547,96 @@ TEST(Callbacks, what_a_crashing_consumer_had_in_hand_is_counted_as_dropped) {
   EXPECT_EQ(edges[1].delivered, 5U);
   EXPECT_EQ(edges[1].dropped, 5U);
   EXPECT_EQ(edges[1].buffered, 0U);
+}
+
+// ---- what edges count ----------------------------------------------------------------------------------------------
+
+const EdgeInfo& edge_between(const Snapshot& shot, std::string_view part) {
+  const auto found =
+      std::ranges::find_if(shot.edges, [&](const EdgeInfo& edge) { return edge.name.find(part) != std::string::npos; });
+  EXPECT_NE(found, shot.edges.end()) << part;
+  return *found;
+}
+
+/// Handles each batch for a second.
+class Dozy : public Consumer<Dozy, int> {
+ public:
+  explicit Dozy(ProducerRef<int> producer) : producer_(producer) {}
+  void init() { subscribe_to(producer_, demand(4, 2)).value(); }
+  static Async<void> handle_events(const Batch<int>& /*events*/) { co_await this_process::sleep(1s); }
+
+ private:
+  ProducerRef<int> producer_;
+};
+
+TEST(Edges, lag_is_the_age_of_the_oldest_event_on_its_way) {
+  World world;
+  Seen made;
+  auto source = world.source(std::ref(made));
+  auto dozy = world.runtime.start<Dozy>(source).value();
+  world.runtime.advance(10s);
+  EXPECT_EQ(edge_between(world.runtime.snapshot(), "->").lag, 0s);
+  world.cast(source, Source::Push{{1, 2}});
+  world.runtime.advance(400ms);
+  world.cast(source, Source::Push{{3, 4}});
+  const Snapshot first = world.runtime.snapshot();
+  EXPECT_EQ(edge_between(first, "->").buffered, 4U);
+  EXPECT_EQ(edge_between(first, "->").lag, 400ms);
+  world.runtime.advance(1s);  // the first two are done, the others are being handled
+  const Snapshot second = world.runtime.snapshot();
+  EXPECT_EQ(edge_between(second, "->").buffered, 2U);
+  EXPECT_EQ(edge_between(second, "->").lag, 1s);
+  EXPECT_NE(to_text(second).find(", lag 1"), std::string::npos) << to_text(second);
+  world.runtime.advance(1s);
+  EXPECT_EQ(edge_between(world.runtime.snapshot(), "->").lag, 0s);
+  EXPECT_FALSE(world.runtime.exit_reason(dozy));
+}
+
+TEST(Edges, a_long_lag_is_known_to_within_a_quarter_of_the_longest) {
+  World world;
+  Seen made;
+  Seen seen;
+  auto source = world.source(std::ref(made));
+  SubscribeOptions<int> options = manual();
+  options.overflow = KeepOldest{100'000};
+  auto sink = world.sink(seen, source, options);
+  for (int second = 0; second < 1000; ++second) {  // event n is sent in second n, and waits by its rule
+    world.cast(source, Source::Push{{second}});
+    world.runtime.advance(1s);
+  }
+  for (int taken = 0; taken < 900; taken += 100) {
+    const Duration age = std::chrono::seconds(1000 - taken);
+    const Duration lag = edge_between(world.runtime.snapshot(), "->").lag;
+    EXPECT_GE(lag, age) << taken;
+    EXPECT_LE(lag, age + std::chrono::seconds(250)) << taken;
+    world.cast(sink, Sink::Ask{100});
+  }
+}
+
+TEST(Edges, blocked_is_how_long_events_have_waited_for_somebody) {
+  World world;
+  Seen made;
+  Seen seen;
+  auto source = world.source(std::ref(made), true);
+  auto quick = world.sink(seen, source, manual());
+  static_cast<void>(world.runtime.start<Dozy>(source).value());
+  world.cast(quick, Sink::Ask{100});
+  world.cast(source, Source::Push{ints(1, 4)});
+  world.runtime.advance(300ms);
+  EXPECT_EQ(edge_between(world.runtime.snapshot(), "buffer").blocked, 0s);
+  world.cast(source, Source::Push{ints(5, 8)});  // nothing is asked for until the first two are done
+  world.runtime.advance(500ms);
+  const Snapshot waiting = world.runtime.snapshot();
+  EXPECT_EQ(edge_between(waiting, "buffer").blocked, 500ms);
+  EXPECT_EQ(edge_between(waiting, "Dozy#").blocked, 500ms);
+  EXPECT_EQ(edge_between(waiting, "Sink#").blocked, 0s) << "it has asked for more";
+  world.runtime.advance(200ms);
+  world.runtime.advance(10s);
+  const Snapshot after = world.runtime.snapshot();
+  EXPECT_EQ(edge_between(after, "buffer").buffered, 0U);
+  EXPECT_EQ(edge_between(after, "buffer").blocked, 1700ms) << "two seconds of handling, but for 0.3";
+  EXPECT_EQ(edge_between(after, "Dozy#").blocked, 1700ms);
+  EXPECT_NE(to_text(after).find(", blocked 1.7"), std::string::npos) << to_text(after);
 }
 
 }  // namespace

@@ -144,6 +144,8 @@ class RuntimeBase {
   [[nodiscard]] virtual Result<void> block_on(detail::BlockingWaiter& waiter, Duration timeout) = 0;
   [[nodiscard]] std::uint64_t next_ref() noexcept { return next_ref_.fetch_add(1, std::memory_order_relaxed); }
   [[nodiscard]] detail::EdgeTable& edges() noexcept { return *edges_; }
+  /// Milliseconds since this runtime began, to within a tenth of a second; one load.
+  [[nodiscard]] std::uint64_t coarse_now_ms() const noexcept { return coarse_ms_.load(std::memory_order_relaxed); }
   [[nodiscard]] detail::OutsideGate& outside() noexcept { return *outside_; }
   [[nodiscard]] detail::InboxPool& inboxes() noexcept { return *inboxes_; }
   struct Running {

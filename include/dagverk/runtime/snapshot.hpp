@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -77,6 +78,13 @@ struct EdgeInfo {
   std::uint64_t dropped = 0;
   std::uint64_t buffered = 0;
   std::vector<DropCount> drops = {};  ///< `dropped` by reason; reasons without drops are left out
+  /// Of a subscription: how long the oldest of its `buffered` events has been on its way; zero when there is none.
+  /// Never less than that, and more by a tenth of a second or by a quarter of the longest lag since it was zero.
+  Duration lag{0};
+  /// Of a producer's buffer: for how long, in all, events have waited there. Of a subscription: for how long they did
+  /// while it had asked for no more, so that it was among those that held them up. To within a tenth of a second each
+  /// time.
+  Duration blocked{0};
 };
 
 /// What a runtime looked like. Processes are read one after the other while they run, so figures of two of them need
@@ -99,6 +107,26 @@ struct Snapshot {
 
 namespace detail {
 
+/// When the events of one edge were sent, and for how long it has blocked.
+///
+/// Threads: the sending stage writes, snapshots read; `mutex` is taken once for each step of the coarse clock at most.
+/// Bounds:  so many steps are remembered; when more are needed, the times between them grow.
+struct EdgeTimes {
+  /// From this time on, events were sent after so many others.
+  struct Step {
+    std::uint64_t began_ms;
+    std::uint64_t sent_before;
+  };
+  static constexpr std::size_t steps_max = 16;
+
+  std::uint64_t sent_ms = std::numeric_limits<std::uint64_t>::max();  // of the last step; the sending stage's own
+  std::atomic<std::uint64_t> blocked_ms{0};
+  std::atomic<std::uint64_t> blocked_since_ms{0};  // 0: it does not; else one more than that
+  mutable Mutex mutex;
+  std::array<Step, steps_max> steps DAGVERK_GUARDED_BY(mutex) = {};
+  std::size_t step_count DAGVERK_GUARDED_BY(mutex) = 0;
+};
+
 /// The counters of one edge; written by the stage that owns it, read by snapshots.
 struct EdgeCounters {
   using Drops = std::array<std::atomic<std::uint64_t>, drop_reason_count>;
@@ -106,10 +134,24 @@ struct EdgeCounters {
   explicit EdgeCounters(std::string edge_name) : name(std::move(edge_name)) {}
   EdgeCounters(const EdgeCounters&) = delete;
   EdgeCounters& operator=(const EdgeCounters&) = delete;
-  ~EdgeCounters() { delete drops.load(std::memory_order_relaxed); }
+  ~EdgeCounters() {
+    delete drops.load(std::memory_order_relaxed);
+    delete times.load(std::memory_order_relaxed);
+  }
 
   /// Counts `count` events as dropped. One process alone calls this for one edge.
   void count_drop(DropReason reason, std::uint64_t count);
+  /// Before events are sent, at `now_ms` of the runtime's coarse clock. Costs two loads but once for each of its steps.
+  void note_sending(std::uint64_t now_ms) {
+    const EdgeTimes* known = times.load(std::memory_order_relaxed);
+    if (known == nullptr || known->sent_ms != now_ms) [[unlikely]]
+      begin_step(now_ms);
+  }
+  /// From now on, events wait for this edge or do not. For the sending stage alone, as note_sending.
+  void note_blocked(bool blocked, std::uint64_t now_ms);
+  /// For how long the event has been on its way that is next when `done` are over; and how long this edge has blocked.
+  [[nodiscard]] Duration lag_at(std::uint64_t done, std::uint64_t now_ms) const;
+  [[nodiscard]] Duration blocked_at(std::uint64_t now_ms) const noexcept;
 
   // `asked` and `delivered` are written by the receiving stage at every step, `sent` by the sending one: they stand far
   // enough apart (64 bytes) to be on different cache lines wherever this object begins.
@@ -118,9 +160,14 @@ struct EdgeCounters {
   const std::string name;
   std::atomic<std::uint64_t> dropped{0};
   std::atomic<std::uint64_t> buffered{0};
-  std::atomic<Drops*> drops{nullptr};  ///< made by the first drop: most edges never drop anything
+  std::atomic<Drops*> drops{nullptr};      ///< made by the first drop: most edges never drop anything
+  std::atomic<EdgeTimes*> times{nullptr};  ///< made by the first event: many subscriptions are idle
   /// Events handed over to the other stage. What was neither delivered nor dropped of them counts as buffered.
   std::atomic<std::uint64_t> sent{0};
+
+ private:
+  [[nodiscard]] EdgeTimes& made_times();
+  void begin_step(std::uint64_t now_ms);
 };
 
 /// The edges of one runtime. An edge is listed for as long as somebody holds its counters.
@@ -128,7 +175,8 @@ class EdgeTable {
  public:
   /// Shared by the stage that counts and by snapshots; ends with the last of them.
   [[nodiscard]] std::shared_ptr<EdgeCounters> add(std::string name);
-  [[nodiscard]] std::vector<EdgeInfo> list() const;
+  /// As of `now_ms` of the coarse clock.
+  [[nodiscard]] std::vector<EdgeInfo> list(std::uint64_t now_ms) const;
 
  private:
   mutable Mutex mutex_;

@@ -16,7 +16,8 @@ namespace dagverk::detail {
 
 /// What a producer puts off while it accumulates demand: demand, batches and infos, in the order in which they came.
 ///
-/// Bounds: `trim` keeps the events to a limit; demand and infos take one place each.
+/// Bounds: `trim` keeps the events to a limit. Demand and infos take one place each, as many as were sent; an automatic
+///         subscription asks once and then waits.
 template <class Event>
 class HeldWork {
  public:

@@ -292,6 +292,7 @@ class ProducerSide {
     [[nodiscard]] std::uint64_t open_demand() const noexcept override { return overflow ? overflow->open : 0; }
     void deliver(Batch<Out> events) override {
       if (events.empty()) return;
+      edge->note_sending(owner.core_.runtime->coarse_now_ms());
       add_to(edge->sent, events.size());
       if (overflow) {
         overflow->deliver(*this, std::move(events));
@@ -394,6 +395,7 @@ class ProducerSide {
     }
     if (buffer_.empty() && !infos_first_ && dispatcher_->room() != 0) dispatch(events);
     if (!events.empty()) store(std::move(events));
+    note_waiting();
     drain_later();
     // Only what a selector rejected leaves demand behind an emission; asking for it here could go on for ever.
     if (dispatcher_->demand() > debt_) settle_later();
@@ -488,6 +490,22 @@ class ProducerSide {
     }
   }
 
+  /// Keeps account of how long events wait in the buffer, and for whom.
+  void note_waiting() {
+    const bool waits = !buffer_.empty();
+    if (!waits && !noted_waiting_) return;
+    const std::uint64_t now_ms = core_.runtime->coarse_now_ms();
+    if (waits == noted_waiting_ && now_ms == noted_ms_) return;  // once for each step of the clock will do
+    noted_waiting_ = waits;
+    noted_ms_ = now_ms;
+    edge_->note_blocked(waits, now_ms);
+    for (const std::unique_ptr<Port>& port : outlets_) {
+      EdgeCounters& edge = *port->edge;
+      const bool asks = edge.asked.load(std::memory_order_relaxed) > edge.sent.load(std::memory_order_relaxed);
+      edge.note_blocked(waits && !asks && !port->elastic(), now_ms);
+    }
+  }
+
   // ---- infos --------------------------------------------------------------------------------------------------------
 
   /// An info that no event of the buffer stands before any more.
@@ -536,6 +554,7 @@ class ProducerSide {
   /// Serves the buffer, then passes up what is asked beyond it.
   void settle() {
     serve_buffer();
+    note_waiting();
     drain_later();
     if (in_demand_ || infos_first_ || !buffer_.empty()) return;
     const std::uint64_t demand = dispatcher_->demand();
@@ -621,6 +640,7 @@ class ProducerSide {
     const std::unique_ptr<Port> port = std::move(*place);
     outlets_.erase(place);
     if (port->in_dispatcher) dispatcher_->cancel(*port);
+    port->edge->note_blocked(false, core_.runtime->coarse_now_ms());
     if (port->options().unmerged && port->monitor.id != 0) count_unmerged(-1);
     if (port->overflow) {
       if (port->monitor.id != 0) --elastic_count_;
@@ -661,6 +681,8 @@ class ProducerSide {
   std::ptrdiff_t unmerged_count_ = 0;
   DrainState drain_;
   DemandFlow flow_ = DemandFlow::forward;
+  std::uint64_t noted_ms_ = 0;  // when note_waiting looked last, on the coarse clock
+  bool noted_waiting_ = false;
   bool infos_first_ = false;
   bool settle_queued_ = false;
   bool in_demand_ = false;
