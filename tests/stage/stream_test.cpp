@@ -20,7 +20,9 @@ namespace {
 using namespace std::chrono_literals;
 using namespace stage_tests;
 
-StreamOptions<int> reading(CancelMode mode) { return {.cancel = mode, .subscription = {}}; }
+StreamOptions<int> reading(CancelMode mode) {
+  return {.cancel = mode, .subscription = {}, .demand = DemandFlow::forward};
+}
 
 /// Reads by a loop outside of processes, at most `count` events.
 Ints take(Stream<int>& stream, std::size_t count) {
@@ -226,6 +228,27 @@ class Parent : public GenServer<Parent> {
   ServerRef<RangeProducerOf<std::ranges::iota_view<int, int>>>& child_;
   bool link_;
 };
+
+TEST(Stream, CC_GSM_013_a_producer_that_accumulates_goes_on_unless_the_stream_says_otherwise) {
+  for (const DemandFlow flow : {DemandFlow::forward, DemandFlow::accumulate}) {
+    World world;
+    Seen made;
+    auto source = world.source(std::ref(made), ProducerOptions{.demand = DemandFlow::accumulate});
+    source.cast(Source::Push{ints(1, 3)});
+    Ints taken;
+    world.runtime.spawn([&, source]() -> Async<void> {
+      const StreamOptions<int> options{.subscription = {}, .demand = flow};
+      Stream<int> numbers = stream(source, options).value();
+      while (taken.size() < 3) {
+        Result<std::optional<int>> event = co_await numbers.next();
+        taken.push_back(event.value().value());
+      }
+    });
+    world.run();
+    EXPECT_EQ(taken, flow == DemandFlow::forward ? ints(1, 3) : Ints());
+    EXPECT_EQ(demand_flow_blocking(source), flow);
+  }
+}
 
 TEST(RangeProducer, CC_GSM_014_it_is_linked_to_its_starter_unless_told_otherwise) {
   for (const bool link : {true, false}) {

@@ -15,9 +15,6 @@ namespace dagverk {
 
 namespace detail {
 
-/// Only these choose what they do with demand: a stage in between is asked because others ask it.
-template <class Stage>
-concept DemandingStage = ProducingStage<Stage> && !ConsumingStage<Stage>;
 template <class Stage>
 concept AnyStage = ProducingStage<Stage> || ConsumingStage<Stage>;
 

@@ -73,6 +73,10 @@ template <class Stage>
 concept ConsumingStage =
     requires { typename Stage::Input; } && std::derived_from<Stage, ConsumerSide<Stage, typename Stage::Input>>;
 
+/// Only these choose what they do with demand: a stage in between is asked because others ask it.
+template <class Stage>
+concept DemandingStage = ProducingStage<Stage> && !ConsumingStage<Stage>;
+
 }  // namespace detail
 
 /// The address of a running stage that produces events of one type, whatever its class is.

@@ -27,6 +27,7 @@ struct ProducerOps {
   const NodeOps* subscribe;  // SubscribeMessage<Event>
   const NodeOps* ask;        // AskMessage
   const NodeOps* cancel;     // CancelMessage
+  const NodeOps* demand;     // SetDemandCast; null: a stage in between, which has no choice
   std::string_view name;
 };
 
@@ -202,9 +203,17 @@ template <class Stage>
 inline constexpr ConsumerOps consumer_ops{&stage_node_ops<Stage, EventsMessage<typename Stage::Input>>,
                                           &stage_node_ops<Stage, EndedMessage>};
 template <class Stage>
+[[nodiscard]] constexpr const NodeOps* demand_ops() noexcept {
+  if constexpr (DemandingStage<Stage>) {
+    return &stage_node_ops<Stage, SetDemandCast>;
+  } else {
+    return nullptr;
+  }
+}
+template <class Stage>
 inline constexpr ProducerOps producer_ops{&stage_node_ops<Stage, SubscribeMessage<typename Stage::Output>>,
                                           &stage_node_ops<Stage, AskMessage>, &stage_node_ops<Stage, CancelMessage>,
-                                          type_name<Stage>()};
+                                          demand_ops<Stage>(), type_name<Stage>()};
 template <class Stage>
 const ProducerOps& producer_ops_of() noexcept {
   return producer_ops<Stage>;

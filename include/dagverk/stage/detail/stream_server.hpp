@@ -23,6 +23,8 @@ struct StreamOptions {
   CancelMode cancel = CancelMode::transient;
   /// Demand, selector and the like of each subscription. Its own `cancel` and `manual` are not looked at.
   SubscribeOptions<Event> subscription = {};
+  /// What each producer does with demand, once all are subscribed to: those that have accumulated it for this go on.
+  DemandFlow demand = DemandFlow::forward;
 };
 
 namespace detail {
@@ -78,6 +80,11 @@ class StreamServer final : public Consumer<StreamServer<Event>, Event> {
       SubscribeOptions<Event> subscription = options_.subscription;
       subscription.cancel = CancelMode::temporary;
       static_cast<void>(Base::subscribe_to(producer, std::move(subscription)));  // demand was checked before
+    }
+    for (const ProducerRef<Event>& producer : producers_) {
+      const NodeOps* ops = producer.ops().demand;
+      if (ops == nullptr) continue;
+      static_cast<void>(send(producer.pid(), make_node<SetDemandCast>(*ops, SetDemandCast{options_.demand})));
     }
   }
 
