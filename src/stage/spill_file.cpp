@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
+#include <limits>
 #include <system_error>
 #include <unistd.h>
 
@@ -42,15 +43,21 @@ SpillFile::~SpillFile() {
   if (descriptor_ >= 0) ::close(descriptor_);
 }
 
-Result<void> SpillFile::append(std::string_view entry) {
-  DAGVERK_ASSERT(fits(entry.size()));
+void SpillFile::Block::add(std::string_view entry) {
+  DAGVERK_ASSERT(entry.size() <= std::numeric_limits<std::uint32_t>::max());
   const auto size = static_cast<std::uint32_t>(entry.size());
-  record_.resize(header);
-  std::memcpy(record_.data(), &size, header);
-  record_.append(entry);
-  if (Result<void> written = write_at(tail_, record_.data(), record_.size()); !written) return written;
-  tail_ += header + size;
+  char prefix[header];
+  std::memcpy(prefix, &size, header);
+  bytes_.append(prefix, header);
+  bytes_.append(entry);
   ++count_;
+}
+
+Result<void> SpillFile::append(const Block& block) {
+  DAGVERK_ASSERT(tail_ - head_ + block.size_bytes() <= bytes_max_);
+  if (Result<void> written = write_at(tail_, block.bytes_.data(), block.size_bytes()); !written) return written;
+  tail_ += block.size_bytes();
+  count_ += block.count();
   return {};
 }
 

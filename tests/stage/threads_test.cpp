@@ -3,6 +3,7 @@
 #include "dagverk/runtime/runtime.hpp"
 #include "dagverk/stage/consumer.hpp"
 #include "dagverk/stage/producer.hpp"
+#include "dagverk/stage/spill.hpp"
 
 #include <gtest/gtest.h>
 
@@ -31,8 +32,9 @@ class Summer : public Consumer<Summer, std::uint64_t> {
     using Reply = std::uint64_t;
     std::uint64_t after;
   };
-  explicit Summer(ServerRef<Hub> hub) : hub_(hub) {}
-  void init() { subscribe_to(hub_).value(); }
+  explicit Summer(ProducerRef<std::uint64_t> hub, SubscribeOptions<std::uint64_t> options = {})
+      : hub_(hub), options_(std::move(options)) {}
+  void init() { subscribe_to(hub_, options_).value(); }
   void handle_events(Batch<std::uint64_t> events) {
     for (const std::uint64_t event : events) {
       sum_ += event;
@@ -55,7 +57,8 @@ class Summer : public Consumer<Summer, std::uint64_t> {
     if (from_ && events_ >= wanted_) from_.reply(in_order_ && batches_ <= events_ ? sum_ : 0);
   }
 
-  ServerRef<Hub> hub_;
+  ProducerRef<std::uint64_t> hub_;
+  SubscribeOptions<std::uint64_t> options_;
   From<Report> from_;
   std::uint64_t wanted_ = 0;
   std::uint64_t sum_ = 0;
@@ -120,6 +123,26 @@ class Visitor : public Consumer<Visitor, std::uint64_t> {
   bool crashes_;
   std::size_t taken_ = 0;
 };
+
+/// Has a thread of its own, for its consumers' spill files.
+class DiskHub : public Producer<DiskHub, std::uint64_t> {
+ public:
+  static constexpr bool blocking = true;
+  DiskHub() : Producer(broadcast_dispatcher<std::uint64_t>()) {}
+  void handle_cast(Hub::Note note) { emit(note.value); }
+};
+
+TEST(StageThreads, a_blocking_producer_spills_for_its_consumers_and_loses_nothing) {
+  constexpr std::uint64_t events = 20'000;
+  Runtime runtime(RuntimeOptions{.workers = 2});
+  auto hub = runtime.start<DiskHub>().value();
+  SubscribeOptions<std::uint64_t> options;
+  options.max_demand = 10;
+  options.overflow = spill<std::uint64_t>({.events_in_memory = 5});
+  auto summer = runtime.start<Summer>(hub, options).value();
+  for (std::uint64_t event = 1; event <= events; ++event) hub.cast(Hub::Note{event});
+  EXPECT_EQ(summer.call_blocking_within<Summer::Report>(60s, events), events * (events + 1) / 2);
+}
 
 TEST(StageThreads, consumers_that_come_crash_and_leave_all_the_time_stop_nobody) {
   Runtime runtime(RuntimeOptions{.workers = 2, .logger = &null_logger()});

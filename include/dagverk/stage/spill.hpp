@@ -76,8 +76,14 @@ class SpillQueue final : public OverflowQueue<Event> {
     for (const Event& event : events) {
       bytes_.clear();
       codec_.encode(event, bytes_);
-      write(drops);
+      if (!file_.fits_behind(block_, bytes_.size())) {
+        write(drops);
+        if (!make_room(drops)) continue;
+      }
+      block_.add(bytes_);
+      if (block_.size_bytes() >= block_max) write(drops);
     }
+    write(drops);
   }
   [[nodiscard]] Batch<Event> take(std::size_t count, DropCounter& drops) override {
     if (!memory_.empty()) return memory_.take(count);
@@ -85,9 +91,7 @@ class SpillQueue final : public OverflowQueue<Event> {
     while (file_.count() != 0 && read.size() < std::min(count, memory_max_)) {
       const Result<void> taken = file_.take(bytes_);
       if (!taken) {
-        const std::uint64_t lost = file_.clear();  // what lies behind cannot be found any more
-        drops.add(DropReason::spill_failed, lost);
-        warn_spill_failed("read", taken.error().message(), lost);
+        lose_all("read", taken.error(), drops);
         break;
       }
       Result<Event> event = codec_.decode(bytes_);
@@ -105,29 +109,38 @@ class SpillQueue final : public OverflowQueue<Event> {
   }
 
  private:
-  /// Appends `bytes_`, making room or giving it up as it was told.
-  void write(DropCounter& drops) {
-    if (!file_.fits(bytes_.size())) {
-      if (keep_ == BufferKeep::oldest || !file_.could_fit(bytes_.size())) {
-        drops.add(DropReason::overflow, 1);
-        return;
-      }
-      while (!file_.fits(bytes_.size())) {
-        if (Result<void> dropped = file_.drop_oldest(); !dropped) {
-          const std::uint64_t lost = file_.clear();
-          drops.add(DropReason::spill_failed, lost);
-          warn_spill_failed("read", dropped.error().message(), lost);
-          break;
-        }
-        drops.add(DropReason::overflow, 1);
-      }
+  static constexpr std::size_t block_max = std::size_t{1} << 16U;
+
+  /// Makes room for `bytes_`, or gives it up, as it was told. False: given up.
+  [[nodiscard]] bool make_room(DropCounter& drops) {
+    if (!file_.could_fit(bytes_.size()) || (keep_ == BufferKeep::oldest && !file_.fits_behind(block_, bytes_.size()))) {
+      drops.add(DropReason::overflow, 1);
+      return false;
     }
-    if (Result<void> written = file_.append(bytes_); !written) {
-      drops.add(DropReason::spill_failed, 1);
-      if (!std::exchange(write_failed_, true)) warn_spill_failed("write", written.error().message(), 1);
+    while (!file_.fits_behind(block_, bytes_.size())) {
+      if (Result<void> dropped = file_.drop_oldest(); !dropped) {
+        lose_all("read", dropped.error(), drops);
+        break;
+      }
+      drops.add(DropReason::overflow, 1);
+    }
+    return true;
+  }
+  /// Appends what was gathered.
+  void write(DropCounter& drops) {
+    if (block_.count() == 0) return;
+    if (Result<void> written = file_.append(block_); !written) {
+      drops.add(DropReason::spill_failed, block_.count());
+      if (!std::exchange(write_failed_, true)) warn_spill_failed("write", written.error().message(), block_.count());
     } else {
       write_failed_ = false;
     }
+    block_.clear();
+  }
+  void lose_all(std::string_view what, const Error& error, DropCounter& drops) {
+    const std::uint64_t lost = file_.clear();  // what lies behind cannot be found any more
+    drops.add(DropReason::spill_failed, lost);
+    warn_spill_failed(what, error.message(), lost);
   }
 
   EventCodec<Event> codec_;
@@ -135,6 +148,7 @@ class SpillQueue final : public OverflowQueue<Event> {
   std::size_t memory_max_;
   BufferKeep keep_;
   SpillFile file_;
+  SpillFile::Block block_;  // what one push writes together
   std::string bytes_;
   bool write_failed_ = false;  // a failure was logged and nothing was written since
 };
@@ -146,8 +160,11 @@ class SpillQueue final : public OverflowQueue<Event> {
 /// Semantics: nothing is dropped before the file is full; then as SpillOptions::keep says, counted as `overflow`. What
 ///            cannot be written, read or decoded is dropped, counted as `spill_failed` and logged
 ///            (`stage.spill_failed`); the subscription goes on, and others do not notice.
-/// Threads:   the file is written and read in the producer's process, through the system's cache: a disk that stalls so
-///            long that the cache is full stalls the producer.
+/// Threads:   the file is written and read in the producer's process, through the system's cache, and never synced.
+///            An emission costs one write per 64 KiB that exceeds memory, and one read for each event that a full file
+///            gives up; an ask costs two reads for each event that it gets from the file. So a disk that stalls for so
+///            long that the cache is full stalls the producer, and the thread it runs on: give a producer whose disk
+///            may do so a thread of its own (`static constexpr bool blocking = true;`, see GenServer).
 /// Errors:    a file that cannot be made refuses the subscription, with the path and the reason.
 /// Bounds:    `events_in_memory` events and `bytes_max` bytes.
 template <class Event>

@@ -318,8 +318,8 @@ TEST(Overflow, a_spill_file_that_cannot_be_written_costs_its_own_consumer_some_e
   EXPECT_EQ(pair.fast.events(), ints(1, 10));
   pair.push({11});
   pair.ask(100);
-  EXPECT_EQ(pair.slow.events(), (Ints{1, 2, 3, 11}));
-  EXPECT_EQ(drops(pair.edge(), DropReason::spill_failed), 7U);
+  EXPECT_EQ(pair.slow.events(), (Ints{1, 11}));  // those in between were one write
+  EXPECT_EQ(drops(pair.edge(), DropReason::spill_failed), 9U);
   EXPECT_EQ(pair.world.log.count("stage.spill_failed"), 1U);
 }
 

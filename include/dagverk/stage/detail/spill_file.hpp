@@ -15,7 +15,7 @@ namespace dagverk::detail {
 /// again.
 ///
 /// Threads:  not thread-safe. Blocks for as long as the system's cache makes it.
-/// Errors:   `io` with the system's message; `too_large` never: ask `fits` before appending.
+/// Errors:   `io` with the system's message; `too_large` never: ask `fits_behind` before appending.
 /// Lifetime: the file has no name in its directory, so that nothing is left behind.
 /// Bounds:   `bytes_max` bytes, 4 per entry besides its own.
 class SpillFile {
@@ -28,23 +28,40 @@ class SpillFile {
         bytes_max_(other.bytes_max_),
         head_(other.head_),
         tail_(other.tail_),
-        count_(other.count_),
-        record_(std::move(other.record_)) {}
+        count_(other.count_) {}
   SpillFile& operator=(SpillFile&&) = delete;
   SpillFile(const SpillFile&) = delete;
   SpillFile& operator=(const SpillFile&) = delete;
   ~SpillFile();
 
   [[nodiscard]] std::uint64_t count() const noexcept { return count_; }
-  /// Whether an entry of `size` bytes fits now; whether it would fit into the empty file.
-  [[nodiscard]] bool fits(std::size_t size) const noexcept {
-    return could_fit(size) && tail_ - head_ + header + size <= bytes_max_;
-  }
+  /// Whether an entry of `size` bytes would fit into the empty file.
   [[nodiscard]] bool could_fit(std::size_t size) const noexcept {
     return size <= std::numeric_limits<std::uint32_t>::max() && header + size <= bytes_max_;
   }
 
-  [[nodiscard]] Result<void> append(std::string_view entry);
+  /// Entries that are appended together, by one write.
+  class Block {
+   public:
+    /// Bounds: an entry of 4 GiB or more does not go into any file; ask `could_fit`.
+    void add(std::string_view entry);
+    [[nodiscard]] std::uint64_t count() const noexcept { return count_; }
+    [[nodiscard]] std::size_t size_bytes() const noexcept { return bytes_.size(); }
+    void clear() noexcept {
+      bytes_.clear();
+      count_ = 0;
+    }
+
+   private:
+    friend class SpillFile;
+    std::string bytes_;
+    std::uint64_t count_ = 0;
+  };
+  /// Whether an entry of `size` bytes fits behind those of `block`.
+  [[nodiscard]] bool fits_behind(const Block& block, std::size_t size) const noexcept {
+    return could_fit(size) && tail_ - head_ + block.size_bytes() + header + size <= bytes_max_;
+  }
+  [[nodiscard]] Result<void> append(const Block& block);
   /// Takes the oldest entry into `entry`.
   [[nodiscard]] Result<void> take(std::string& entry);
   [[nodiscard]] Result<void> drop_oldest();
@@ -67,7 +84,6 @@ class SpillFile {
   std::uint64_t head_ = 0;
   std::uint64_t tail_ = 0;
   std::uint64_t count_ = 0;
-  std::string record_;  // an entry on its way, with its size before it
 };
 
 }  // namespace dagverk::detail
