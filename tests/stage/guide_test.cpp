@@ -157,5 +157,31 @@ TEST(Guide, pushes_are_queued_and_answered) {
   EXPECT_EQ(reading.next_batch_blocking().value().front(), "heard");
 }
 
+/// Waits for a producer that is not there yet.
+struct Listener : Consumer<Listener, int> {
+  explicit Listener(long& sum) : sum_(sum) {}
+  void init() {
+    const Name<Numbers> numbers(runtime(), "numbers");
+    subscribe_to(numbers, {.resubscribe = RestartBackoff{.initial = 50ms, .max = 5s}}).value();
+  }
+  void handle_events(const Batch<int>& numbers) {
+    for (const int number : numbers) sum_ += number;
+    stop();
+  }
+  long& sum_;
+};
+
+TEST(Guide, a_subscription_by_name_waits_for_its_producer) {
+  World world;
+  long sum = 0;
+  const auto listener = world.runtime.start<Listener>(std::ref(sum)).value();
+  world.runtime.advance(1h);
+  EXPECT_FALSE(world.runtime.exit_reason(listener));
+  EXPECT_TRUE(world.runtime.start_with<Numbers>({.name = "numbers"}));
+  world.runtime.advance(5s);
+  EXPECT_EQ(world.runtime.exit_reason(listener), ExitReason::normal);
+  EXPECT_EQ(sum, 500 * 499 / 2);
+}
+
 }  // namespace
 }  // namespace dagverk
