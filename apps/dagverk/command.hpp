@@ -25,6 +25,12 @@ struct Command {
 extern const Command config_check_command;
 extern const Command dev_command;
 extern const Command enqueue_command;
+extern const Command events_tail_command;
+extern const Command handler_list_command;
+extern const Command handler_restart_command;
+extern const Command handler_show_command;
+extern const Command handler_start_command;
+extern const Command handler_stop_command;
 extern const Command help_command;
 extern const Command job_delete_command;
 extern const Command job_list_command;

@@ -15,21 +15,57 @@ namespace dagverk::app {
 
 std::span<const Command* const> all_commands() noexcept {
   static constexpr const Command* commands[] = {
-      &dev_command,      &work_command,         &enqueue_command,    &job_list_command,
-      &job_show_command, &job_retry_command,    &job_delete_command, &queue_list_command,
-      &stats_command,    &config_check_command, &version_command,    &help_command,
+      &dev_command,
+      &work_command,
+      &enqueue_command,
+      &job_list_command,
+      &job_show_command,
+      &job_retry_command,
+      &job_delete_command,
+      &queue_list_command,
+      &handler_list_command,
+      &handler_show_command,
+      &handler_start_command,
+      &handler_stop_command,
+      &handler_restart_command,
+      &events_tail_command,
+      &stats_command,
+      &config_check_command,
+      &version_command,
+      &help_command,
   };
   return commands;
 }
 
+namespace {
+
+/// What the verbs of a noun do together.
+std::string_view summary_of(std::string_view noun) {
+  if (noun == "job") return "Lists, shows, retries and deletes jobs.";
+  if (noun == "handler") return "Shows and controls the event handlers of running nodes.";
+  return {};
+}
+
+}  // namespace
+
 std::string overview() {
   std::string text = "usage: dagverk COMMAND [OPTION…]\n\nBackground jobs on an embedded store.\n\n";
-  std::size_t width = 0;
-  for (const Command* command : all_commands()) width = std::max(width, command->syntax.name.size());
+  std::vector<std::pair<std::string, std::string_view>> rows;  // a command, or a noun with its verbs
   for (const Command* command : all_commands()) {
-    std::string name(command->syntax.name);
+    const std::string_view name = command->syntax.name;
+    const std::string_view noun = name.substr(0, name.find(' '));
+    if (noun.size() < name.size() && !rows.empty() && rows.back().first.starts_with(concat(noun, " "))) {
+      rows.back().first += concat("|", name.substr(noun.size() + 1));
+      rows.back().second = summary_of(noun);
+    } else {
+      rows.emplace_back(name, command->syntax.summary);
+    }
+  }
+  std::size_t width = 0;
+  for (const auto& row : rows) width = std::max(width, row.first.size());
+  for (auto& [name, summary] : rows) {
     name.resize(width, ' ');
-    text += concat("  ", name, "  ", command->syntax.summary, "\n");
+    text += concat("  ", name, "  ", summary, "\n");
   }
   return text +
          "\nEach command has --help. The store is sqlite:FILE, by --store, DAGVERK_STORE or dagverk.toml.\n"
@@ -37,6 +73,12 @@ std::string overview() {
 }
 
 namespace {
+
+/// Whether verbs follow this word.
+bool is_noun(std::string_view word) {
+  return std::ranges::any_of(
+      all_commands(), [&](const Command* command) { return command->syntax.name.starts_with(concat(word, " ")); });
+}
 
 /// `--json stats` means `stats --json`: options before the command go behind it.
 std::vector<std::string> options_last(std::vector<std::string> words) {
@@ -52,9 +94,7 @@ std::vector<std::string> options_last(std::vector<std::string> words) {
   std::size_t command_words = 0;  // the options go before whatever `--` might end them
   for (; index < words.size() && command_words < 1; ++index, ++command_words) ordered.push_back(words[index]);
   if (command_words == 0) return leading;
-  const bool noun = std::ranges::any_of(
-      all_commands(), [&](const Command* command) { return command->syntax.name.starts_with(ordered.front() + " "); });
-  if (noun && index < words.size()) ordered.push_back(words[index++]);
+  if (is_noun(ordered.front()) && index < words.size()) ordered.push_back(words[index++]);
   ordered.insert(ordered.end(), leading.begin(), leading.end());
   ordered.insert(ordered.end(), words.begin() + static_cast<std::ptrdiff_t>(index), words.end());
   return ordered;
@@ -65,6 +105,8 @@ void make_singular(std::vector<std::string>& words) {
   if (words.empty()) return;
   if (words.front() == "jobs") words.front() = "job";
   if (words.front() == "queues") words.front() = "queue";
+  if (words.front() == "handlers") words.front() = "handler";
+  if (words.front() == "event") words.front() = "events";
 }
 
 std::string quoted(std::string_view word) { return concat("\"", worker::printable(word, 60), "\""); }
@@ -110,8 +152,7 @@ ExitCode run(std::vector<std::string> words, Output& out) {
   if (has("--help", "-h")) words = {"help"};
   if (has("--version", "-V")) words.front() = "version";
   // `job --help`: the verbs of a noun.
-  if (words.size() == 2 && (words[1] == "--help" || words[1] == "-h") &&
-      (words[0] == "job" || words[0] == "queue" || words[0] == "config")) {
+  if (words.size() == 2 && (words[1] == "--help" || words[1] == "-h") && is_noun(words[0])) {
     words = {"help", words[0]};
   }
 

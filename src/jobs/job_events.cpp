@@ -21,7 +21,7 @@ constexpr std::size_t line_size_limit = std::size_t{1} << 20U;
 constexpr unsigned depth_limit = 8;  // ours are flat; a newer version may nest a little
 
 // In the order of the variant.
-constexpr std::array<std::string_view, std::variant_size_v<Event>> kind_names = {
+constexpr std::array<std::string_view, std::variant_size_v<Event>> names_of_kinds = {
     "JobEnqueued",  "JobScheduled", "JobPromoted",  "JobStarted", "JobFinished", "JobFailed",
     "JobRetried",   "JobDied",      "JobDiscarded", "JobRescued", "JobDeleted",  "QueueRunning",
     "QueuePausing", "QueuePaused",  "NodeUp",       "NodeDown",   "JobRequeued", "JobLeaseLost",
@@ -154,8 +154,8 @@ template <std::size_t... Indices>
 Result<Event> read_event_named(std::string_view kind, const Members& members, std::index_sequence<Indices...>) {
   using Read = Result<Event> (*)(const Members&);
   constexpr std::array<Read, sizeof...(Indices)> readers = {&read_event<std::variant_alternative_t<Indices, Event>>...};
-  for (std::size_t index = 0; index < kind_names.size(); ++index) {
-    if (kind == kind_names[index]) return readers[index](members);
+  for (std::size_t index = 0; index < names_of_kinds.size(); ++index) {
+    if (kind == names_of_kinds[index]) return readers[index](members);
   }
   return Error{ErrorCode::unsupported,
                concat("event of a kind that this version does not know: \"", json::shown(kind), "\"")};
@@ -171,7 +171,9 @@ JobIdentity identity_of(const Job& job, std::string_view node) {
                      .node = std::string(node)};
 }
 
-std::string_view kind_name(const Event& event) noexcept { return kind_names[event.index()]; }
+std::string_view kind_name(const Event& event) noexcept { return names_of_kinds[event.index()]; }
+
+std::span<const std::string_view> kind_names() noexcept { return names_of_kinds; }
 
 const JobIdentity* job_of(const Event& event) noexcept {
   return std::visit(

@@ -87,10 +87,10 @@ class Reader {
         if (const auto* table = table_or_mistake(*node, key, "lines such as default = 10")) read_queues(*table);
       } else if (key == "jobs") {
         if (const auto* table = table_or_mistake(*node, key, "tables such as [jobs.Checksum]")) read_jobs(*table);
-      } else if (key == "journal" || key == "dead") {
+      } else if (key == "journal" || key == "dead" || key == "events") {
         if (const auto* table = table_or_mistake(*node, key, concat("a table: [", key, "]"))) read_group(key, *table);
       } else {
-        read_scalar(key, *node, {"store", "queues", "jobs", "journal", "dead"});
+        read_scalar(key, *node, {"store", "queues", "jobs", "journal", "dead", "events"});
       }
     }
   }
@@ -142,7 +142,10 @@ class Reader {
     for (const SettingRow& row : setting_rows()) {
       if (row.key != full_key) continue;
       if (const auto* text = node.as_string()) {
-        apply_setting(row, text->get(), origin(node), configuration_, mistakes_);
+        const bool located = row.kind == SettingRow::Kind::path && !text->get().empty() &&
+                             std::ranges::find(row.words, text->get()) == row.words.end();
+        const std::string value = located ? path_below(folder_, text->get()) : text->get();
+        apply_setting(row, value, origin(node), configuration_, mistakes_);
       } else if (const auto* number = node.as_integer()) {
         apply_setting(row, number->get(), origin(node), configuration_, mistakes_);
       } else if (const auto* flag = node.as_boolean()) {

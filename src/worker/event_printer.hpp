@@ -1,14 +1,11 @@
 #pragma once
 
-#include "dagverk/base/mutex.hpp"
-#include "dagverk/jobs/event_sink.hpp"
+#include "dagverk/event/event_handler.hpp"
+#include "dagverk/jobs/job_events.hpp"
 
-#include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <functional>
-#include <string>
-#include <thread>
+#include <span>
 
 namespace dagverk::worker {
 
@@ -19,37 +16,21 @@ enum class EventForm : std::uint8_t {
   json,   ///< one JSON object a line
 };
 
-/// `event` in one line for people, without a newline; control characters escaped.
-[[nodiscard]] std::string event_line(const jobs::Event& event);
-
-/// Prints what happens on standard output, from a thread of its own: whoever reports an event never waits for a slow
-/// terminal.
+/// The handler that prints what happens on standard output. It has a thread of its own: a slow terminal is its problem
+/// alone, and what its rule drops is counted where all handlers are listed.
 ///
-/// Threads:  `notify` from any thread.
-/// Bounds:   10,000 events wait at most; newer ones are dropped and counted, and the count is printed on standard error
-///           at the end.
-/// Lifetime: the destructor prints what waits.
-class EventPrinter final : public jobs::EventSink {
+/// `closed` is called, on its thread, when nobody reads any more; the handler then leaves.
+class EventPrinter : public EventHandler<jobs::Event> {
  public:
-  /// `closed` is called once, on the printer's thread, when nobody reads any more.
-  EventPrinter(EventForm form, std::function<void()> closed);
-  ~EventPrinter() override;
+  static constexpr bool blocking = true;
 
-  [[nodiscard]] bool wants(std::size_t kind) const noexcept override;
-  void notify(jobs::Event event) noexcept override;
+  EventPrinter(EventForm form, std::function<void()> closed);
+
+  void handle_batch(std::span<const jobs::Event> events);
 
  private:
-  void run();
-
-  const EventForm form_;
-  const std::function<void()> closed_;
-  Mutex mutex_;
-  Condition changed_;
-  std::deque<jobs::Event> waiting_ DAGVERK_GUARDED_BY(mutex_);
-  std::uint64_t dropped_ DAGVERK_GUARDED_BY(mutex_) = 0;
-  bool stopping_ DAGVERK_GUARDED_BY(mutex_) = false;
-  bool nobody_reads_ DAGVERK_GUARDED_BY(mutex_) = false;
-  std::jthread thread_;
+  EventForm form_;
+  std::function<void()> closed_;
 };
 
 }  // namespace dagverk::worker

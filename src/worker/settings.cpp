@@ -18,6 +18,8 @@ using Kind = SettingRow::Kind;
 
 constexpr std::size_t mistakes_limit = 20;
 constexpr std::string_view level_names[] = {"debug", "info", "warning", "error"};
+constexpr std::string_view manager_names[] = {"staged", "supervised"};
+constexpr std::string_view socket_words[] = {"auto", "none"};
 
 std::int64_t number(const SettingValue& value) { return std::get<std::int64_t>(value); }
 Duration duration(const SettingValue& value) { return Duration(number(value)); }
@@ -31,7 +33,15 @@ constexpr SettingRow rows[] = {
      [](Configuration& c, const SettingValue& v) {
        const auto* const found = std::ranges::find(level_names, std::get<std::string>(v));
        c.log_level = static_cast<LogLevel>(found - std::begin(level_names));
-     }},
+     },
+     level_names},
+    {"socket", Kind::path, 0, 0, R"("auto", "none" or the path of a socket)",
+     [](Configuration& c, const SettingValue& v) { c.socket = std::get<std::string>(v); }, socket_words},
+    {"events.manager", Kind::choice, 0, 0, R"("staged" or "supervised")",
+     [](Configuration& c, const SettingValue& v) {
+       c.event_manager = std::get<std::string>(v) == "staged" ? EventManagerKind::staged : EventManagerKind::supervised;
+     },
+     manager_names},
     {"journal.enabled", Kind::boolean, 0, 0, "true or false",
      [](Configuration& c, const SettingValue& v) { c.journal = std::get<bool>(v); }},
     {"journal.rows", Kind::count, 1000, 1'000'000'000, "a whole number from 1000 to 1000000000",
@@ -49,11 +59,11 @@ std::optional<SettingValue> checked(const SettingRow& row, const SettingValue& v
   const bool typed = origin.kind == Origin::file;
   const std::string* text = std::get_if<std::string>(&value);
   switch (row.kind) {
-    case Kind::text:
-      if (text == nullptr) return std::nullopt;
+    case Kind::path:
+      if (text == nullptr || text->empty() || text->find('\0') != std::string::npos) return std::nullopt;
       return *text;
     case Kind::choice:
-      if (text == nullptr || std::ranges::find(level_names, *text) == std::end(level_names)) return std::nullopt;
+      if (text == nullptr || std::ranges::find(row.words, *text) == row.words.end()) return std::nullopt;
       return *text;
     case Kind::boolean:
       if (const bool* given = std::get_if<bool>(&value)) return *given;

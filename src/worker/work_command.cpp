@@ -1,13 +1,18 @@
 #include "dagverk/worker/work_command.hpp"
 
 #include "worker/event_printer.hpp"
+#include "worker/node_socket.hpp"
 #include "worker/signal_watch.hpp"
 
 #include "dagverk/base/concat.hpp"
+#include "dagverk/event/staged_event_manager.hpp"
+#include "dagverk/event/supervised_event_manager.hpp"
+#include "dagverk/jobs/event_hub.hpp"
 #include "dagverk/jobs/node.hpp"
 #include "dagverk/runtime/runtime.hpp"
 #include "dagverk/worker/common_options.hpp"
 #include "dagverk/worker/duration_text.hpp"
+#include "dagverk/worker/node_client.hpp"
 #include "dagverk/worker/open_store.hpp"
 #include "dagverk/worker/terminal.hpp"
 
@@ -16,6 +21,7 @@
 #include <chrono>
 #include <csignal>
 #include <exception>
+#include <memory>
 #include <optional>
 #include <thread>
 #include <unistd.h>
@@ -31,6 +37,8 @@ constexpr OptionSyntax options[] = {
 };
 
 constexpr Duration double_signal = std::chrono::milliseconds(300);
+constexpr Duration last_events_limit = std::chrono::seconds(5);  // for handlers to finish what waits for them
+constexpr std::string_view printer_name = "printer";
 
 std::vector<FlagValue> work_flags(const ParsedLine& line) {
   std::vector<FlagValue> flags;
@@ -160,6 +168,58 @@ void say_goodbye(const WorkProgram& program, const jobs::NodeStopReport& report)
                            stats.died, " died, ", report.given_back, " given back"));
 }
 
+std::unique_ptr<EventManager<jobs::Event>> make_event_manager(Runtime& runtime, EventManagerKind kind) {
+  switch (kind) {
+    case EventManagerKind::supervised: return std::make_unique<SupervisedEventManager<jobs::Event>>(runtime);
+    case EventManagerKind::staged: break;
+  }
+  return std::make_unique<StagedEventManager<jobs::Event>>(runtime);
+}
+
+/// The printer and the program's own handlers.
+Result<void> add_handlers(EventManager<jobs::Event>& events, const ParsedLine& line, const WorkProgram& program,
+                          Stopper& stopper) {
+  const EventForm form = line.has("json")          ? EventForm::json
+                         : program.for_development ? EventForm::lines
+                                                   : EventForm::none;
+  if (form != EventForm::none) {
+    std::function<void()> closed = [&stopper] { stopper.output_closed(); };
+    auto added = events.add_handler_blocking(
+        event_handler<EventPrinter>(std::string(printer_name), HandlerOptions(), form, std::move(closed)));
+    if (!added) return added;
+  }
+  if (!program.define_handlers) return {};
+  try {
+    for (HandlerSpec<jobs::Event>& spec : program.define_handlers()) {
+      if (auto added = events.add_handler_blocking(std::move(spec)); !added) return added;
+    }
+  } catch (const std::exception& exception) {
+    return Error(ErrorCode::configuration, concat("defining the event handlers failed: ", exception.what()));
+  }
+  return {};
+}
+
+/// Null when there is to be none, or when the default place is not to be had: jobs run without it.
+Result<std::unique_ptr<NodeSocket>> open_socket(const Configuration& configuration, EventManager<jobs::Event>& events,
+                                                const WorkProgram& program) {
+  if (configuration.socket == "none") return std::unique_ptr<NodeSocket>();
+  if (configuration.socket != "auto") return NodeSocket::open(configuration.socket, events);
+  auto path = fresh_socket_path();
+  auto socket = path ? NodeSocket::open(*path, events) : path.error();
+  if (socket) return socket;
+  say(program.name, concat("warning: no tool can reach this node: ", socket.error().message()));
+  return std::unique_ptr<NodeSocket>();
+}
+
+/// Lets the handlers finish, and says what was not printed.
+void end_events(EventManager<jobs::Event>& events, const WorkProgram& program) {
+  const auto last = events.stop_blocking(last_events_limit);
+  const HandlerStats* const printer = last ? last->find(printer_name) : nullptr;
+  if (printer == nullptr) return;
+  const std::uint64_t missed = printer->dropped.total() - printer->dropped.filtered;
+  if (missed > 0) say(program.name, concat(missed, " events were not printed: standard output was too slow"));
+}
+
 ExitCode work(const ParsedLine& line, const WorkProgram& program, SignalWatch& signals) {
   const auto configuration = configuration_of(line, work_flags(line));
   if (!configuration) return fail(program, configuration.error());
@@ -168,16 +228,18 @@ ExitCode work(const ParsedLine& line, const WorkProgram& program, SignalWatch& s
 
   set_stderr_log_level(configuration->log_level);
   Stopper stopper(signals, line, program, *configuration);
-  const EventForm form = line.has("json")          ? EventForm::json
-                         : program.for_development ? EventForm::lines
-                                                   : EventForm::none;
-  EventPrinter printer(form, [&] { stopper.output_closed(); });
   Runtime runtime({.logger = &stderr_logger()});
   auto store = open_store(runtime, *configuration, MissingStore::create);
   if (!store) return fail(program, store.error());
+  const std::unique_ptr<EventManager<jobs::Event>> events = make_event_manager(runtime, configuration->event_manager);
+  if (auto added = add_handlers(*events, line, program, stopper); !added) return fail(program, added.error());
+  const auto socket = open_socket(*configuration, *events, program);
+  if (!socket) return fail(program, socket.error());
 
+  jobs::EventHubSink sink(*events);
   jobs::NodeOptions node_options;
-  node_options.events = &printer;
+  node_options.events = &sink;
+  node_options.detail = node_detail(*socket ? (*socket)->path() : std::string());
   for (const QueueSettings& queue : configuration->queues) {
     node_options.pools.push_back({.name = queue.name, .queues = {queue.name}, .concurrency = queue.concurrency});
   }
@@ -187,6 +249,7 @@ ExitCode work(const ParsedLine& line, const WorkProgram& program, SignalWatch& s
   greet(line, program, *configuration, classes);
 
   const jobs::NodeStopReport report = stopper.wait_and_stop(**node);
+  end_events(*events, program);
   if (!line.has("quiet")) say_goodbye(program, report);
   if (report.stuck > 0) {
     say(program.name, concat(report.stuck, " jobs did not return and were left behind; they will be run again"));

@@ -16,7 +16,7 @@ int code(ExitCode exit_code) { return static_cast<int>(exit_code); }
 
 }  // namespace
 
-int worker_main(int argc, char** argv, const DefineJobs& define_jobs) {
+int worker_main(int argc, char** argv, const DefineJobs& define_jobs, const DefineHandlers& define_handlers) {
   if (argc > 1 && std::string_view(argv[1]) == reserved_argument) {
     say("dagverk",
         "error: this version does not run jobs in processes of their own; define them as `thread` or command jobs");
@@ -45,7 +45,7 @@ int worker_main(int argc, char** argv, const DefineJobs& define_jobs) {
                ? code(ExitCode::failed)
                : code(ExitCode::done);
   }
-  return code(run_work(*line, {.name = name, .define_jobs = define_jobs}));
+  return code(run_work(*line, {.name = name, .define_jobs = define_jobs, .define_handlers = define_handlers}));
 }
 
 }  // namespace dagverk::worker

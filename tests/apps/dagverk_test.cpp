@@ -26,7 +26,7 @@ class Dagverk : public testing::Test {
     ASSERT_NE(::mkdtemp(name.data()), nullptr);
     folder_ = name;
     world_.folder = name;
-    world_.environment = {"HOME=" + name, "PATH=/usr/bin:/bin", "TZ=UTC"};
+    world_.environment = {"HOME=" + name, "PATH=/usr/bin:/bin", "TZ=UTC", "XDG_RUNTIME_DIR=" + name};
   }
   void TearDown() override { std::filesystem::remove_all(folder_); }
 
@@ -66,9 +66,24 @@ bool contains(std::string_view text, std::string_view part) { return text.find(p
 std::ptrdiff_t lines(std::string_view text) { return std::ranges::count(text, '\n'); }
 
 TEST_F(Dagverk, every_level_has_help_of_one_screen_with_two_examples) {
-  const Words commands[] = {
-      {"dev"},           {"work"},          {"enqueue"}, {"job", "list"},     {"job", "show"}, {"job", "retry"},
-      {"job", "delete"}, {"queue", "list"}, {"stats"},   {"config", "check"}, {"version"},     {"help"}};
+  const Words commands[] = {{"dev"},
+                            {"work"},
+                            {"enqueue"},
+                            {"job", "list"},
+                            {"job", "show"},
+                            {"job", "retry"},
+                            {"job", "delete"},
+                            {"queue", "list"},
+                            {"stats"},
+                            {"config", "check"},
+                            {"version"},
+                            {"help"},
+                            {"handler", "list"},
+                            {"handler", "show"},
+                            {"handler", "start"},
+                            {"handler", "stop"},
+                            {"handler", "restart"},
+                            {"events", "tail"}};
   for (Words words : commands) {
     words.emplace_back("--help");
     const Outcome outcome = run(words);
@@ -315,6 +330,87 @@ TEST_F(Dagverk, dev_runs_echo_without_any_file) {
   const Outcome outcome = dev.wait();
   EXPECT_EQ(outcome.code, 0);
   EXPECT_TRUE(contains(outcome.err, "try, in another terminal: dagverk enqueue echo hello\n")) << outcome.err;
+}
+
+TEST_F(Dagverk, tools_show_stop_and_start_the_handlers_of_a_running_worker) {
+  Child worker(command({"work", "--json"}), world_);
+  ASSERT_NE(worker.read_until("\"QueueRunning\""), "");
+  const Outcome list = run({"handlers", "list", "--plain"});
+  EXPECT_EQ(list.code, 0) << list.err;
+  EXPECT_TRUE(list.out.starts_with("printer\trunning\tkeep_newest(10000)\t")) << list.out;
+  const Outcome unknown = run({"handler", "stop", "prnter"});
+  EXPECT_EQ(unknown.code, 3);
+  EXPECT_EQ(unknown.err, "dagverk: error: no handler \"prnter\"; did you mean printer?\n");
+  EXPECT_EQ(run({"handler", "list", "--node", "nobody"}).code, 3);
+
+  EXPECT_EQ(run({"handler", "stop", "printer"}).out, "stopped\n");
+  EXPECT_TRUE(contains(run({"handler", "show", "printer"}).out, "state                   stopped\n"));
+  const std::string jid = enqueue({"Nobody"});
+  while (stat("retrying") == 0) std::this_thread::yield();
+  while (contains(run({"handler", "list", "--plain"}).out, "\t0\t0\t-\t")) std::this_thread::yield();
+  const Outcome started = run({"handler", "start", "printer", "--json"});
+  EXPECT_TRUE(started.out.starts_with(R"({"handler":"printer","node":")")) << started.out;
+  EXPECT_TRUE(started.out.ends_with("\"outcome\":\"started\"}\n"));
+  EXPECT_TRUE(contains(worker.read_until("\"JobRetried\""), jid)) << "what happened meanwhile was kept for it";
+  EXPECT_EQ(run({"handler", "restart", "printer"}).out, "restarted\n");
+  const Outcome show = run({"handler", "show", "printer", "--json"});
+  EXPECT_TRUE(contains(show.out, R"("state":"running")")) << show.out;
+  EXPECT_TRUE(contains(show.out, R"("restarts":2)")) << show.out;
+
+  worker.kill(SIGTERM);
+  EXPECT_EQ(worker.wait().code, 0);
+  EXPECT_TRUE(std::filesystem::is_empty(folder_ / "dagverk")) << "its socket is gone";
+  const Outcome nobody = run({"handler", "list"});
+  EXPECT_EQ(nobody.code, 3);
+  EXPECT_EQ(nobody.err, "dagverk: error: no node of this store runs on this machine; to start one: dagverk work\n");
+}
+
+TEST_F(Dagverk, events_are_followed_over_the_socket_that_the_configuration_names) {
+  write("dagverk.toml", "store = \"sqlite:jobs.db\"\nsocket = \"node.sock\"\n[events]\nmanager = \"supervised\"\n");
+  EXPECT_EQ(run({"events", "tail", "--event", "JobFinnished"}).err,
+            "dagverk: error: no event is called \"JobFinnished\"; did you mean JobFinished?\n");
+  EXPECT_EQ(run({"events", "tail", "--socket", "node.sock"}).code, 69);
+  Child dev(command({"dev"}), world_);
+  ASSERT_NE(dev.read_until("queue runs"), "");
+  Child one(command({"events", "tail", "--json", "--event", "JobFinished", "--jid", "j2", "-n", "1"}), world_);
+  Child all(command({"events", "tail", "--socket", "node.sock"}), world_);
+  const auto following = [&] {
+    const std::string list = run({"handler", "list", "--plain", "--socket", "node.sock"}).out;
+    return contains(list, "tail-1\trunning") && contains(list, "tail-2\trunning");
+  };
+  while (!following()) std::this_thread::yield();
+  enqueue({"echo", "hello", "--jid", "j1"});
+  enqueue({"echo", "world", "--jid", "j2"});
+  const Outcome found = one.wait();
+  EXPECT_EQ(found.code, 0) << found.err;
+  EXPECT_TRUE(found.out.starts_with(R"({"event":"JobFinished","jid":"j2","class":"echo")")) << found.out;
+  EXPECT_EQ(lines(found.out), 1);
+  const std::string both = all.read_until("finished") + all.read_until("finished");  // they run at once
+  EXPECT_TRUE(contains(both, "echo  j1"));
+  EXPECT_TRUE(contains(both, "echo  j2"));
+  dev.kill(SIGTERM);
+  EXPECT_EQ(dev.wait().code, 0);
+  const Outcome end = all.wait();
+  EXPECT_EQ(end.code, 0);
+  EXPECT_TRUE(contains(end.err, "has ended\n")) << end.err;
+}
+
+TEST_F(Dagverk, a_worker_without_a_place_for_its_socket_works_all_the_same) {
+  world_.environment.back() = "XDG_RUNTIME_DIR=/proc/nowhere";
+  enqueue({"echo", "hello"});
+  Child dev(command({"dev"}), world_);
+  EXPECT_NE(dev.read_until("finished   echo"), "");
+  EXPECT_EQ(run({"handler", "list"}).code, 3);
+  dev.kill(SIGTERM);
+  const Outcome outcome = dev.wait();
+  EXPECT_EQ(outcome.code, 0);
+  EXPECT_TRUE(contains(outcome.err, "warning: no tool can reach this node: folder /proc/nowhere/dagverk"))
+      << outcome.err;
+
+  write("dagverk.toml", "socket = \"" + std::string(200, 'x') + "\"\n");
+  const Outcome refused = Child(command({"work"}), world_).wait();
+  EXPECT_EQ(refused.code, 78);
+  EXPECT_TRUE(contains(refused.err, "a path of 1 to 107 bytes is needed")) << refused.err;
 }
 
 TEST_F(Dagverk, a_worker_whose_output_nobody_reads_stops_in_order) {

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -178,6 +179,9 @@ using Event = std::variant<JobEnqueued, JobScheduled, JobPromoted, JobStarted, J
 
 /// The name of the event's kind: `JobStarted`. Valid for the program's whole life.
 [[nodiscard]] std::string_view kind_name(const Event& event) noexcept;
+
+/// The names of all kinds, in the order of `Event`'s alternatives.
+[[nodiscard]] std::span<const std::string_view> kind_names() noexcept;
 
 /// The job that the event is about; null for events of queues and nodes. Lifetime: points into `event`.
 [[nodiscard]] const JobIdentity* job_of(const Event& event) noexcept;

@@ -45,6 +45,9 @@ struct JobSettings {
   std::string place = {};  ///< `dagverk.toml:7`
 };
 
+/// Which event manager brings a worker's events to their handlers.
+enum class EventManagerKind : std::uint8_t { staged, supervised };
+
 /// Everything that can be configured, complete and checked.
 ///
 /// Bounds: a file has at most configuration_size_limit bytes, 1000 queues and 10,000 job classes.
@@ -56,8 +59,10 @@ struct Configuration {
   std::size_t concurrency = 10;                      ///< of queues that state none
   Duration stop_timeout = std::chrono::seconds(25);  ///< how long running jobs may go on after SIGTERM
   LogLevel log_level = LogLevel::info;               ///< of a worker's standard error
-  bool journal = true;                               ///< false: no job is journaled
-  std::size_t journal_rows = 1'000'000;              ///< the oldest go first
+  std::string socket = "auto";                       ///< a worker's: `auto`, `none`, or a path as `store_path`
+  EventManagerKind event_manager = EventManagerKind::staged;
+  bool journal = true;                   ///< false: no job is journaled
+  std::size_t journal_rows = 1'000'000;  ///< the oldest go first
   Duration journal_age = std::chrono::hours(7 * 24);
   std::size_t dead_jobs = 10'000;  ///< the oldest go first
   Duration dead_age = std::chrono::hours(180 * 24);

@@ -10,6 +10,10 @@
 ///     });
 ///   }
 ///
+/// A third function makes event handlers, each supervised, none of which can hurt the jobs:
+///
+///   [] { return std::vector{dagverk::event_handler<Invoices>("invoices")}; }
+///
 ///   ./resizer                     # a worker for the store and the queues of dagverk.toml
 ///   ./resizer work -q images:4
 namespace dagverk::worker {
@@ -23,6 +27,7 @@ inline constexpr std::string_view reserved_argument = "dagverk:run-job";
 /// Semantics: as `run_work`. Command jobs of the configuration file are run as well.
 /// Threads:   the first thing that main does, before any thread is started.
 /// Errors:    everything is told on standard error and in the exit code; exceptions of `define_jobs` too.
-[[nodiscard]] int worker_main(int argc, char** argv, const DefineJobs& define_jobs);
+[[nodiscard]] int worker_main(int argc, char** argv, const DefineJobs& define_jobs,
+                              const DefineHandlers& define_handlers = nullptr);
 
 }  // namespace dagverk::worker

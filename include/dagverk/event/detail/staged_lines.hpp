@@ -29,9 +29,9 @@ struct StagedEntry {
   Answer added;
   From<typename HubMessages<E>::Remove> removed;
   std::vector<From<typename HubMessages<E>::StopHandler>> stops;  // who waits until it has stopped; then it stays
-  MonitorRef owner = {};        // of its owner; 0 without
-  std::uint64_t successor = 0;  // the handler that waits for its place; 0 without
-  std::any inheritance;         // what it leaves to that one
+  MonitorRef owner = {};                                          // of its owner; 0 without
+  std::uint64_t successor = 0;                                    // the handler that waits for its place; 0 without
+  std::any inheritance;                                           // what it leaves to that one
   ExitReason gone = ExitReason::normal;
 };
 
