@@ -2,11 +2,15 @@
 
 #include "probes.hpp"
 
+#include "dagverk/base/random.hpp"
 #include "dagverk/stage/dispatchers/partition.hpp"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <deque>
+#include <utility>
+#include <vector>
 
 namespace dagverk {
 namespace {
@@ -472,6 +476,85 @@ TEST(Infos, while_accumulating_they_wait_with_everything_else) {
   world.run();
   EXPECT_EQ(made.notes.back(), "info here, left 0");
   EXPECT_EQ(seen.batches, (Batches{{1}, {2}}));
+}
+
+// ---- both, at random -----------------------------------------------------------------------------------------------
+
+/// Notes with every info how many of its events had left by then.
+class Tally : public Producer<Tally, int> {
+ public:
+  Tally(std::vector<std::pair<int, std::uint64_t>>& left, std::unique_ptr<Dispatcher<int>> dispatcher)
+      : Producer(std::move(dispatcher), {.buffer_size = ProducerOptions::unbounded}), left_(left) {}
+  void handle_cast(const Source::Push& push) { emit(make_batch(push.events)); }
+  void handle_cast(const Source::PushEach& push) {
+    for (const int event : push.events) emit(event);
+  }
+  void handle_info(int before) {
+    const std::vector<EdgeInfo> edges = runtime().snapshot().edges;
+    left_.emplace_back(before, edges.front().delivered);
+  }
+
+ private:
+  std::vector<std::pair<int, std::uint64_t>>& left_;
+};
+
+TEST(Infos, each_has_its_exact_place_among_the_events_whoever_asks_and_whenever_demand_is_put_off_over_3000_seeds) {
+  for (std::uint64_t seed = 1; seed <= 3000; ++seed) {
+    DeterministicRuntime runtime({.seed = seed, .logger = &null_logger()});
+    Random random(seed);
+    const auto below = [&](std::uint64_t limit) { return static_cast<int>(random.below(limit)); };
+    std::vector<std::pair<int, std::uint64_t>> left;
+    auto tally =
+        runtime.start<Tally>(std::ref(left), seed % 2 == 0 ? broadcast_dispatcher<int>() : demand_dispatcher<int>())
+            .value();
+    std::deque<Seen> seen(2);
+    std::vector<ServerRef<Sink>> sinks;
+    for (Seen& one : seen) {
+      sinks.push_back(runtime.start<Sink>(std::ref(one)).value());
+      ASSERT_TRUE(subscribe_blocking(sinks.back(), tally, manual(CancelMode::temporary)));
+    }
+    int pushed = 0;
+    int infos = 0;
+    for (int step = 0; step < 40; ++step) {
+      const int count = below(4);
+      switch (below(6)) {
+        case 0:
+          tally.cast(Source::Push{ints(pushed, pushed + count)});
+          pushed += count + 1;
+          break;
+        case 1:
+          tally.cast(Source::PushEach{ints(pushed, pushed + count)});
+          pushed += count + 1;
+          break;
+        case 2:
+          async_info(tally, pushed);
+          ++infos;
+          break;
+        case 3: sinks[random.below(2)].cast(Sink::Ask{random.below(6)}); break;
+        case 4: set_demand(tally, below(2) == 0 ? DemandFlow::forward : DemandFlow::accumulate); break;
+        default:
+          if (below(2) == 0) runtime.run_until_idle();
+      }
+    }
+    set_demand(tally, DemandFlow::forward);
+    for (const ServerRef<Sink>& sink : sinks) sink.cast(Sink::Ask{1000});
+    runtime.run_until_idle();
+    ASSERT_EQ(left.size(), static_cast<std::size_t>(infos)) << "seed " << seed;
+    for (std::size_t index = 0; index < left.size(); ++index) {
+      ASSERT_EQ(left[index].second, static_cast<std::uint64_t>(left[index].first)) << "seed " << seed;
+      ASSERT_LE(left[index == 0 ? 0 : index - 1].first, left[index].first) << "seed " << seed;
+    }
+    Ints all = seen[0].events();
+    if (seed % 2 == 0) {
+      EXPECT_EQ(seen[1].events(), all) << "seed " << seed;
+    } else {
+      const Ints others = seen[1].events();
+      all.insert(all.end(), others.begin(), others.end());
+      for (const Seen& one : seen) ASSERT_TRUE(std::ranges::is_sorted(one.events())) << "seed " << seed;
+    }
+    std::ranges::sort(all);
+    ASSERT_EQ(all, ints(0, pushed - 1)) << "seed " << seed;
+  }
 }
 
 }  // namespace

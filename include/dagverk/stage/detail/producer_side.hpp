@@ -178,12 +178,8 @@ class ProducerSide {
     flush();
     if (held_) {
       held_->add_info(std::move(info));
-    } else if (!buffer_.empty()) {
-      buffer_.mark(std::move(info));
-    } else if (infos_first_) {
-      due_.push_back({std::move(info), false});
     } else {
-      deliver_info(std::move(info));
+      place_info(std::move(info));
     }
   }
 
@@ -439,9 +435,10 @@ class ProducerSide {
         }
         pass_up(*demand);
       } else {
-        push_front(make_node<ReplayMessage>(stage_node_ops<Derived, ReplayMessage>));
-        deliver_info(std::move(std::get<HeldNode>(*item)));
-        return;
+        const bool handled_next = buffer_.empty() && !infos_first_;
+        if (handled_next) push_front(make_node<ReplayMessage>(stage_node_ops<Derived, ReplayMessage>));
+        place_info(std::move(std::get<HeldNode>(*item)));
+        if (handled_next) return;
       }
     }
   }
@@ -534,6 +531,16 @@ class ProducerSide {
       push_front(next.info.release());
     } else {
       deliver_info(std::move(next.info));
+    }
+  }
+  /// Behind the events that are in the buffer now.
+  void place_info(HeldNode info) {
+    if (!buffer_.empty()) {
+      buffer_.mark(std::move(info));
+    } else if (infos_first_) {
+      due_.push_back({std::move(info), false});
+    } else {
+      deliver_info(std::move(info));
     }
   }
   /// Next of all, or behind what the dispatcher keeps.
