@@ -467,6 +467,31 @@ TEST(Resubscription, a_producers_cancel_has_the_effect_that_the_mode_says) {
   EXPECT_EQ(sink.call_blocking<Sink::Count>(), 0U);
 }
 
+TEST(Resubscription, one_by_name_may_take_the_place_of_another) {
+  World world;
+  Seen made;
+  Seen seen;
+  named_source(world, made, "feed");
+  auto sink = world.sink(seen);
+  const Name<Source> name(world.runtime, "feed");
+  SubscribeOptions<int> options = demand(9, 4);
+  options.cancel = CancelMode::temporary;
+  const SubscriptionId first = subscribe_blocking(sink, name, lasting(CancelMode::temporary)).value();
+  const SubscriptionId second = resubscribe_blocking(sink, {.old = first}, name, options).value();
+  world.run();
+  EXPECT_EQ(made.notes, (Notes{"subscribe 4", "end cancel normal", "subscribe 9"}));
+  async_resubscribe(sink, {.old = second}, name, lasting());
+  world.run();
+  EXPECT_EQ(made.notes.back(), "subscribe 4");
+  EXPECT_EQ(sink.call_blocking<Sink::Count>(), 1U);
+  // A name that nobody holds is no reason to give up the subscription that is there.
+  const Name<Source> nobody(world.runtime, "nobody");
+  EXPECT_FALSE(resubscribe_blocking(sink, {.old = second}, nobody, options));
+  world.run();
+  EXPECT_EQ(sink.call_blocking<Sink::Count>(), 1U);
+  EXPECT_FALSE(world.runtime.exit_reason(sink));
+}
+
 TEST(Resubscription, it_needs_a_name_and_a_delay) {
   World world;
   Seen made;

@@ -103,10 +103,25 @@ template <detail::ConsumingStage Stage>
   using Call = detail::SubscribeCall<typename Stage::Input>;
   return detail::call_stage_blocking(consumer, Call{producer, std::move(options), old.old, std::move(old.reason)});
 }
+template <detail::ConsumingStage Stage>
+[[nodiscard]] Result<SubscriptionId> resubscribe_blocking(ServerRef<Stage> consumer, Resubscribe old,
+                                                          ProducerName<typename Stage::Input> producer,
+                                                          SubscribeOptions<typename Stage::Input> options = {}) {
+  using Call = detail::SubscribeCall<typename Stage::Input>;
+  return detail::call_stage_blocking(consumer,
+                                     Call{std::move(producer), std::move(options), old.old, std::move(old.reason)});
+}
 /// As `resubscribe_blocking`, inside a process.
 template <detail::ConsumingStage Stage>
 [[nodiscard]] auto resubscribe(ServerRef<Stage> consumer, const Resubscribe& old,
                                ProducerRef<typename Stage::Input> producer,
+                               SubscribeOptions<typename Stage::Input>&& options) {
+  using Call = detail::SubscribeCall<typename Stage::Input>;
+  return detail::call_stage(consumer, Call{producer, std::move(options), old.old, old.reason});
+}
+template <detail::ConsumingStage Stage>
+[[nodiscard]] auto resubscribe(ServerRef<Stage> consumer, const Resubscribe& old,
+                               const ProducerName<typename Stage::Input>& producer,
                                SubscribeOptions<typename Stage::Input>&& options) {
   using Call = detail::SubscribeCall<typename Stage::Input>;
   return detail::call_stage(consumer, Call{producer, std::move(options), old.old, old.reason});
@@ -117,6 +132,14 @@ void async_resubscribe(ServerRef<Stage> consumer, Resubscribe old, ProducerRef<t
                        SubscribeOptions<typename Stage::Input> options = {}) {
   using Cast = detail::SubscribeCast<typename Stage::Input>;
   detail::send_to_stage<Stage>(consumer.pid(), Cast{{producer, std::move(options), old.old, std::move(old.reason)}});
+}
+
+template <detail::ConsumingStage Stage>
+void async_resubscribe(ServerRef<Stage> consumer, Resubscribe old, ProducerName<typename Stage::Input> producer,
+                       SubscribeOptions<typename Stage::Input> options = {}) {
+  using Cast = detail::SubscribeCast<typename Stage::Input>;
+  detail::send_to_stage<Stage>(consumer.pid(),
+                               Cast{{std::move(producer), std::move(options), old.old, std::move(old.reason)}});
 }
 
 /// Asks a consumer to end one of its subscriptions, from anywhere. An unknown id does nothing.
