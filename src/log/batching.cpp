@@ -189,15 +189,21 @@ Async<bool> LogUploader::send_oldest(std::shared_ptr<const UploadBatch> batch, D
   co_return false;
 }
 
+// One batch for each message, and pauses by timer: between two messages it can be told to end.
 Async<void> LogUploader::handle_cast(Wake /*wake*/) {
-  for (std::shared_ptr<const UploadBatch> batch = next(); batch != nullptr; batch = next()) {
-    const bool done = co_await send_oldest(batch, queue_->options().send_timeout);
-    if (done) continue;
-    const BatchingOptions& options = queue_->options();
-    pause_ = pause_ == Duration::zero() ? options.retry_first : std::min(2 * pause_, options.retry_max);
-    co_await this_process::sleep(pause_);
+  std::shared_ptr<const UploadBatch> batch = next();
+  if (batch == nullptr) co_return;
+  const BatchingOptions& options = queue_->options();
+  const bool done = co_await send_oldest(std::move(batch), options.send_timeout);
+  if (done) {
+    self().cast(Wake{});
+    co_return;
   }
+  pause_ = pause_ == Duration::zero() ? options.retry_first : std::min(2 * pause_, options.retry_max);
+  send_after(pause_, Retry{});
 }
+
+void LogUploader::handle_info(Retry /*retry*/) { self().cast(Wake{}); }
 
 Async<void> LogUploader::terminate(const ExitReason& reason) {
   if (reason.kind() == ExitReason::Kind::error || transport_ == nullptr) co_return;  // it comes back: the batches wait

@@ -13,6 +13,7 @@ namespace dagverk::detail {
 class LogUploader : public GenServer<LogUploader> {
  public:
   struct Wake {};
+  struct Retry {};
 
   LogUploader(std::shared_ptr<UploadQueue> queue, std::function<std::unique_ptr<LogTransport>()> make_transport,
               LineFormat format)
@@ -20,6 +21,7 @@ class LogUploader : public GenServer<LogUploader> {
 
   void init();
   Async<void> handle_cast(Wake wake);
+  void handle_info(Retry retry);
   /// Sends what waits, as long as there is time.
   Async<void> terminate(const ExitReason& reason);
 

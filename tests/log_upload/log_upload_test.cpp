@@ -1,0 +1,255 @@
+// Log lines on their way over HTTP to real far ends on the loopback interface: ones that answer, fail, refuse, stall,
+// never read, and ones that are not there. `DAGVERK_TEST_STALL_MS=10000` makes the stall as long as that.
+
+#include "net/far_server.hpp"
+
+#include "dagverk/log/log.hpp"
+#include "dagverk/log/log_pipeline.hpp"
+#include "dagverk/log_upload/http_transport.hpp"
+#include "dagverk/runtime/runtime.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace dagverk {
+namespace {
+
+using namespace std::chrono_literals;
+using Mood = FarServer::Mood;
+
+[[nodiscard]] std::size_t count_of(const std::string& text, std::string_view part) {
+  std::size_t count = 0;
+  for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + part.size())) ++count;
+  return count;
+}
+
+/// A pipeline with one uploading backend; small batches, short pauses.
+struct UploadWorld {
+  using Make = std::function<Result<BackendSpec>(std::shared_ptr<UploadQueue> queue)>;
+
+  UploadWorld(const Make& make, BatchingOptions options) : queue(make_upload_queue(options).value()) {
+    pipeline->add_backend(make(queue).value()).value();
+  }
+  [[nodiscard]] static BatchingOptions quick() {
+    return {.batch_lines_max = 10,
+            .batch_age_max = 20ms,
+            .send_timeout = 30s,
+            .retry_first = 1ms,
+            .retry_max = 5ms,
+            .drain_limit = 50ms};
+  }
+  void log(int count) {
+    for (int line = 0; line < count; ++line) front.info("line", {{"n", next++}});
+    pipeline->flush(60s).value();
+  }
+  /// Waits until the queue's figures are as asked for.
+  [[nodiscard]] bool wait_until(const std::function<bool(const UploadStats&)>& as_asked) const {
+    const SteadyTime deadline = system_clock().steady_now() + 60s;
+    while (!as_asked(queue->stats())) {
+      if (system_clock().steady_now() > deadline) return false;
+      std::this_thread::yield();
+    }
+    return true;
+  }
+  [[nodiscard]] bool all_settled() const {
+    return wait_until([&](const UploadStats& stats) {
+      return stats.handed == static_cast<std::uint64_t>(next) && stats.waiting == 0;
+    });
+  }
+
+  Runtime runtime{{.workers = 2, .logger = &null_logger()}};
+  std::shared_ptr<UploadQueue> queue;
+  std::unique_ptr<LogPipeline> pipeline = LogPipeline::start(runtime).value();
+  Log front{*pipeline, "test"};
+  int next = 0;
+};
+
+[[nodiscard]] UploadWorld::Make json_to(const FarServer& server, JsonBody body = JsonBody::array) {
+  return [url = server.url("/logs"), body](std::shared_ptr<UploadQueue> queue) {
+    return http_json_backend("far", {.url = url, .body = body}, std::move(queue));
+  };
+}
+
+TEST(LogUpload, json_objects_arrive_with_labels_and_headers) {
+  FarServer server;
+  const auto make = [&](std::shared_ptr<UploadQueue> queue) {
+    return http_json_backend("far",
+                             {.url = server.url("/in?tenant=1"),
+                              .headers = {{"Authorization", "Bearer x"}},
+                              .labels = {{"app", "shop \"north\""}, {"env", "test"}}},
+                             std::move(queue));
+  };
+  UploadWorld world(make, UploadWorld::quick());
+  world.front.warning("bad\nnews", {{"who", "\"a\" \xff"}}, {});
+  world.next = 1;
+  world.log(1);
+  ASSERT_TRUE(world.all_settled());
+  EXPECT_EQ(world.queue->stats().sent, 2U);
+  const std::vector<FarServer::Seen> seen = server.seen();
+  ASSERT_FALSE(seen.empty());
+  EXPECT_TRUE(seen[0].head.starts_with("POST /in?tenant=1 HTTP/1.1")) << seen[0].head;
+  EXPECT_NE(seen[0].head.find("Authorization: Bearer x"), std::string::npos) << seen[0].head;
+  EXPECT_NE(seen[0].head.find("Content-Type: application/json"), std::string::npos) << seen[0].head;
+  EXPECT_TRUE(seen[0].body.starts_with(R"([{"app":"shop \"north\"","env":"test","time":"2)")) << seen[0].body;
+  EXPECT_NE(seen[0].body.find(R"("level":"warning","logger":"test","message":"bad\nnews","fields":{"who":"\"a\" )"),
+            std::string::npos)
+      << seen[0].body;
+  EXPECT_TRUE(seen.back().body.ends_with("}]")) << seen.back().body;
+}
+
+TEST(LogUpload, one_object_a_line) {
+  FarServer server;
+  UploadWorld world(json_to(server, JsonBody::lines), UploadWorld::quick());
+  world.log(10);
+  ASSERT_TRUE(world.all_settled());
+  const std::vector<FarServer::Seen> seen = server.seen();
+  EXPECT_NE(seen.at(0).head.find("Content-Type: application/x-ndjson"), std::string::npos) << seen[0].head;
+  std::size_t lines = 0;
+  for (const FarServer::Seen& request : seen) lines += count_of(request.body, "}\n");
+  EXPECT_EQ(lines, 10U);
+}
+
+TEST(LogUpload, loki_gets_a_stream_for_each_level) {
+  FarServer server;
+  const auto make = [&](std::shared_ptr<UploadQueue> queue) {
+    return loki_backend("loki", {.url = server.url("/loki/api/v1/push"), .labels = {{"app", "shop"}}}, std::move(queue),
+                        LineFormat::message_only());
+  };
+  BatchingOptions options = UploadWorld::quick();
+  options.batch_lines_max = 3;
+  options.batch_age_max = 60s;  // so that all three are in one batch
+  UploadWorld world(make, options);
+  world.front.info("one");
+  world.front.error("two", {{"path", "c:\\"}});
+  world.front.info("three");
+  world.next = 3;
+  ASSERT_TRUE(world.all_settled());
+  const std::vector<FarServer::Seen> seen = server.seen();
+  ASSERT_EQ(seen.size(), 1U);
+  std::string body = seen[0].body;
+  for (std::size_t at = 0; at < body.size(); ++at) {  // times: nanoseconds since 1970
+    std::size_t end = at;
+    while (end < body.size() && body[end] >= '0' && body[end] <= '9') ++end;
+    if (end - at == 19) body.replace(at, 19, "T");
+  }
+  EXPECT_EQ(body, R"({"streams":[{"stream":{"app":"shop","level":"info"},"values":[["T","one"],["T","three"]]},)"
+                  R"({"stream":{"app":"shop","level":"error"},"values":[["T","two path=\"c:\\\\\""]]}]})");
+}
+
+TEST(LogUpload, a_server_error_is_tried_again_until_it_is_over) {
+  FarServer server;
+  server.answer_first({FarServer::status("500 Internal Server Error", "out of\nmemory"),
+                       FarServer::status("429 Too Many Requests"), FarServer::status("503 Service Unavailable")});
+  UploadWorld world(json_to(server), UploadWorld::quick());
+  world.log(10);
+  ASSERT_TRUE(world.all_settled());
+  const UploadStats stats = world.queue->stats();
+  EXPECT_EQ(stats.sent, 10U);
+  EXPECT_EQ(stats.refused, 0U);
+  EXPECT_EQ(stats.failures, 3U);
+  const std::vector<FarServer::Seen> seen = server.seen();
+  ASSERT_GE(seen.size(), 4U);
+  for (int attempt = 1; attempt < 4; ++attempt) EXPECT_EQ(seen[static_cast<std::size_t>(attempt)].body, seen[0].body);
+}
+
+TEST(LogUpload, a_batch_that_is_refused_is_given_up_and_told_of) {
+  FarServer server;
+  server.answer_first({FarServer::status("400 Bad Request", "entry too far behind\n")});
+  BatchingOptions options = UploadWorld::quick();
+  options.batch_age_max = 60s;
+  UploadWorld world(json_to(server), options);
+  world.log(10);
+  ASSERT_TRUE(world.wait_until([](const UploadStats& stats) { return stats.refused == 10; }));
+  EXPECT_EQ(world.queue->stats().last_error,
+            "POST " + server.url("/logs") + " was answered 400 Bad Request: entry too far behind");
+  world.log(10);
+  ASSERT_TRUE(world.all_settled());
+  EXPECT_EQ(world.queue->stats().sent, 10U);
+  const std::string body = server.seen().back().body;
+  EXPECT_NE(body.find(R"("message":"log.lines_shed","fields":{"count":10,"from":"2)"), std::string::npos) << body;
+}
+
+TEST(LogUpload, a_redirect_says_where_to) {
+  FarServer server(Mood::answers, "HTTP/1.1 301 Moved Permanently\r\nLocation: /new\r\nContent-Length: 0\r\n\r\n");
+  UploadWorld world(json_to(server), UploadWorld::quick());
+  world.log(10);
+  ASSERT_TRUE(world.all_settled());
+  EXPECT_EQ(world.queue->stats().refused, 10U);
+  EXPECT_EQ(world.queue->stats().last_error,
+            "POST " + server.url("/logs") + " was answered 301 Moved Permanently to /new");
+}
+
+/// The far end hangs for a while; lines keep coming.
+void hang_then_recover(Mood mood) {
+  const char* const asked = std::getenv("DAGVERK_TEST_STALL_MS");
+  const std::chrono::milliseconds stall(asked != nullptr ? std::atoi(asked) : 150);
+  FarServer server(mood);
+  BatchingOptions options = UploadWorld::quick();
+  options.batch_age_max = 60s;
+  options.queue_batches_max = 3;
+  options.send_timeout = stall / 3;
+  UploadWorld world(json_to(server), options);
+  world.log(10);
+  ASSERT_TRUE(server.wait_for(1));  // in hand; from here on the far end holds everything up
+  world.log(90);
+  const UploadStats during = world.queue->stats();
+  EXPECT_EQ(during.handed, 100U);
+  EXPECT_EQ(during.shed, 60U) << "one batch in hand, three wait";
+  EXPECT_EQ(world.pipeline->stats().find("far")->dropped.total(), 0U) << "neither callers nor the backend were held up";
+  ASSERT_TRUE(server.wait_for(4));  // three attempts have timed out
+  EXPECT_NE(world.queue->stats().last_error.find("did not answer within"), std::string::npos);
+  server.behave(Mood::answers);
+  ASSERT_TRUE(world.all_settled());
+  const UploadStats after = world.queue->stats();
+  EXPECT_EQ(after.sent, 40U);
+  EXPECT_EQ(after.shed, 60U);
+  EXPECT_GE(after.failures, 3U);
+  std::string all;
+  for (const FarServer::Seen& seen : server.seen()) all += seen.body;
+  EXPECT_EQ(count_of(all, R"("message":"line")"), 40U);
+  EXPECT_EQ(count_of(all, R"("message":"log.lines_shed","fields":{"count":60,"from":"2)"), 1U) << all;
+}
+
+TEST(LogUpload, a_far_end_that_stalls_sheds_lines_and_says_so_afterwards) { hang_then_recover(Mood::stalls); }
+TEST(LogUpload, a_far_end_that_never_reads_sheds_lines_and_says_so_afterwards) { hang_then_recover(Mood::deaf); }
+
+TEST(LogUpload, nobody_listens) {
+  FarServer server;
+  const UploadWorld::Make make = json_to(server);
+  server.close();
+  UploadWorld world(make, UploadWorld::quick());
+  world.log(30);
+  ASSERT_TRUE(world.wait_until([](const UploadStats& stats) { return stats.failures >= 3; }));
+  EXPECT_EQ(world.queue->stats().last_error,
+            "cannot connect to 127.0.0.1 port " + std::to_string(server.port()) + ": Connection refused");
+  EXPECT_TRUE(world.pipeline->stop(30s));
+  const UploadStats stats = world.queue->stats();
+  EXPECT_EQ(stats.handed, 30U);
+  EXPECT_EQ(stats.shed, 30U) << "counted, not forgotten";
+}
+
+TEST(LogUpload, what_is_configured_wrongly_is_said_and_what_to_type) {
+  const auto said = [](const Result<LogTransportMaker>& made) {
+    return made ? std::string("made") : std::string(made.error().message());
+  };
+  EXPECT_EQ(said(http_json_transport({.url = "http://logs/in"})), "made");
+  EXPECT_NE(said(http_json_transport({.url = "logs:3100"})).find("type http://HOST[:PORT][/PATH]"), std::string::npos);
+  EXPECT_NE(said(loki_transport({.url = "https://loki/push"})).find("no TLS"), std::string::npos);
+  EXPECT_NE(said(loki_transport({.url = "http://l", .label_of_level = ""})).find(R"(e.g. .labels = {{"app", "shop"}})"),
+            std::string::npos);
+  EXPECT_NE(said(loki_transport({.url = "http://l", .labels = {{"a-b", "c"}}})).find("\"a-b\""), std::string::npos);
+  EXPECT_NE(said(loki_transport({.url = "http://l", .labels = {{"level", "c"}}})).find("label_of_level"),
+            std::string::npos);
+  EXPECT_NE(said(http_json_transport({.url = "http://l", .client = {.read_timeout = 0s}})).find("read_timeout"),
+            std::string::npos);
+}
+
+}  // namespace
+}  // namespace dagverk
