@@ -1,5 +1,7 @@
 #include "dagverk/runtime/detail/chunk.hpp"
 
+#include "prefetch.hpp"
+
 #include "dagverk/base/assert.hpp"
 #include "dagverk/base/mutex.hpp"
 
@@ -23,7 +25,8 @@ void chunk_free_run(void* block, std::uint32_t count) noexcept {
 namespace {
 
 constexpr std::size_t block_alignment = 16;
-constexpr std::int32_t owner_bias = 1 << 24;  // what the allocating thread holds until it leaves the chunk
+constexpr std::int32_t owner_bias = 1 << 24;       // what the allocating thread holds until it leaves the chunk
+constexpr std::ptrdiff_t prefetch_distance = 512;  // some ten small messages
 constexpr std::size_t chunks_per_slab = 64;
 constexpr std::size_t thread_cache_max = 128;  // spare chunks a thread keeps before it gives half of them away
 
@@ -167,6 +170,8 @@ void* chunk_allocate(std::size_t size) {
   void* block = mine.next;
   mine.next += size;
   ++mine.allocated;
+  // The memory was last written by whoever handled its messages, often on another core.
+  if (mine.end - mine.next > prefetch_distance) prefetch_to_write(mine.next + prefetch_distance);
   return block;
 }
 

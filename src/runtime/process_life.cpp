@@ -4,6 +4,7 @@
 
 #include "bounded_inbox.hpp"
 #include "busy_meter.hpp"
+#include "prefetch.hpp"
 #include "process_table.hpp"
 #include "signals.hpp"
 #include "tracer.hpp"
@@ -141,8 +142,8 @@ Node* ProcessLife::pop_urgent(ProcessCore& core) noexcept {
   return nullptr;
 }
 
-void ProcessLife::handle(ProcessCore& core, Node* node, FreedNodes& freed) {
-  if (node->generation != core.generation.load(std::memory_order_relaxed)) [[unlikely]] {
+void ProcessLife::handle(ProcessCore& core, Node* node, std::uint32_t generation, FreedNodes& freed) {
+  if (node->generation != generation) [[unlikely]] {
     node->ops->discard(node, ExitReason::noproc);  // meant for an earlier process of this slot
     return;
   }
@@ -184,6 +185,7 @@ bool ProcessLife::before_leaving(ProcessCore& core) {
 
 ProcessLife::Outcome ProcessLife::run(RuntimeBase& runtime, ProcessCore& core, const RuntimeBase::RunLimits& limits,
                                       std::uint32_t& handled, FreedNodes& freed) {
+  const std::uint32_t generation = core.generation.load(std::memory_order_relaxed);  // until it ends, and with it we
   bool looked_before = false;
   std::uint32_t taken = 0;  // in this turn; `handled` counts what is not written down yet
   // What has come behind a message that went straight to the pending ones: a kill among it is not to wait for that.
@@ -206,7 +208,7 @@ ProcessLife::Outcome ProcessLife::run(RuntimeBase& runtime, ProcessCore& core, c
     if (node == nullptr) {
       if (take_new(core)) {
         if (taken != 0) charge(runtime, core, limits);
-        if (looked_before && limits.should_yield != nullptr && limits.should_yield(limits.self, taken)) {
+        if (looked_before && limits.should_yield != nullptr && limits.should_yield(limits.self, pending_count(core))) {
           static_cast<void>(before_leaving(core));
           settle_turn(runtime, core, limits, std::exchange(handled, 0));
           return Outcome::more;
@@ -222,7 +224,7 @@ ProcessLife::Outcome ProcessLife::run(RuntimeBase& runtime, ProcessCore& core, c
       if (core.mailbox.become_idle()) return Outcome::idle;
       continue;
     }
-    handle(core, node, freed);
+    handle(core, node, generation, freed);
     ++handled;
     if (++taken >= limits.messages) {
       static_cast<void>(take_new(core));  // a kill among them is seen before the next turn

@@ -92,7 +92,8 @@ struct ProcessLife {
   static Node* pop(ProcessCore& core) noexcept;
   /// Takes the oldest pending signal or reply out of the line; null when there is none.
   static Node* pop_urgent(ProcessCore& core) noexcept;
-  static void handle(ProcessCore& core, Node* node, FreedNodes& freed);
+  /// `generation` is the process'.
+  static void handle(ProcessCore& core, Node* node, std::uint32_t generation, FreedNodes& freed);
   /// Lets the behaviour do what it has put off until now. True when it did anything, which may have been a message to
   /// itself.
   static bool before_leaving(ProcessCore& core);

@@ -3,6 +3,7 @@
 #include "bounded_inbox.hpp"
 #include "name_table.hpp"
 #include "outside_gate.hpp"
+#include "prefetch.hpp"
 #include "process_extra.hpp"
 #include "process_life.hpp"
 #include "process_table.hpp"
@@ -59,6 +60,7 @@ void Behaviour::on_leave(ProcessCore& /*core*/) {}
 
 bool send(Pid pid, Node* node) noexcept {
   ProcessCore* core = pid.core();
+  prefetch_to_write(core);  // we read it first: it would come twice
   if (core == nullptr || core->generation.load(std::memory_order_acquire) != pid.generation()) {
     node->ops->discard(node, ExitReason::noproc);
     return false;

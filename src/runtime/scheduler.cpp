@@ -3,6 +3,7 @@
 #include "cycles.hpp"
 #include "outside_gate.hpp"
 #include "thread_name.hpp"
+#include "trickle.hpp"
 
 #include "dagverk/base/assert.hpp"
 #include "dagverk/base/concat.hpp"
@@ -19,10 +20,6 @@ constexpr std::uint32_t messages_per_turn = 512;
 constexpr std::uint32_t run_next_streak_max = 32;  // then the queue gets a turn
 constexpr std::uint32_t timer_check_turns = 8;
 constexpr std::uint32_t surplus_look_interval = 16;
-// A mailbox that another thread fills one by one, as fast as it is emptied, costs both a cache line per message. After
-// so many looks in a row that found so few messages the reader pauses for a slice, and finds many.
-constexpr std::uint32_t trickle_messages_max = 16;
-constexpr std::uint32_t trickle_looks_min = 4;
 constexpr Duration parked_look_interval = std::chrono::milliseconds(1);
 constexpr Duration watchdog_interval = std::chrono::milliseconds(20);
 constexpr std::uint32_t watchdog_idle_factor = 5;
@@ -45,7 +42,10 @@ std::uint64_t cycles_per_microsecond() noexcept {
 
 struct alignas(64) Scheduler::Worker {
   Worker(Scheduler& owner, unsigned own_number, bool exact_busy_time)
-      : scheduler(&owner), number(own_number), busy(owner.runtime_.coarse_ms(), exact_busy_time) {}
+      : scheduler(&owner),
+        number(own_number),
+        busy(owner.runtime_.coarse_ms(), exact_busy_time),
+        trickle(owner.slice_cycles_) {}
 
   Scheduler* scheduler;
   unsigned number;
@@ -56,6 +56,7 @@ struct alignas(64) Scheduler::Worker {
   std::uint64_t timers_looked_at = 0;  // in cycles
   SlotCache slots;
   BusyMeter busy;
+  Trickle trickle;
 
   // Odd while a process runs: whoever reads the same odd number twice knows that a callback has kept the thread.
   alignas(64) std::atomic<std::uint64_t> activation{0};
@@ -88,11 +89,7 @@ constinit thread_local void* current_worker = nullptr;
 struct Scheduler::Slice {
   Scheduler* scheduler;
   Worker* worker;
-  std::uint64_t begin = 0;
-  // The last look at the mailbox: when, and how many messages had been handled.
-  std::uint64_t looked = 0;
-  std::uint32_t handled = 0;
-  std::uint32_t trickle_looks = 0;  // in a row that found few messages, at once
+  std::uint64_t begin = 0;  // when messages were first found to have come meanwhile
 };
 
 Scheduler::Scheduler(Runtime& runtime, const RuntimeOptions& options)
@@ -228,28 +225,23 @@ ProcessCore* Scheduler::next_local(Worker& self) noexcept {
   return self.queue.pop();
 }
 
-bool Scheduler::should_yield(void* argument, std::uint32_t handled) {
+bool Scheduler::should_yield(void* argument, std::uint32_t found) {
   auto& slice = *static_cast<Slice*>(argument);
+  Worker& worker = *slice.worker;
+  const Scheduler& scheduler = *slice.scheduler;
   const std::uint64_t now = cycles();
-  if (slice.begin == 0) {
-    slice.begin = slice.looked = now;
-    slice.handled = handled;
-    return false;
-  }
-  const bool trickles =
-      handled - slice.handled < trickle_messages_max && now - slice.looked < slice.scheduler->slice_cycles_ / 2;
-  slice.trickle_looks = trickles ? slice.trickle_looks + 1 : 0;
-  slice.looked = now;
-  slice.handled = handled;
-  if (now - slice.begin < slice.scheduler->slice_cycles_) return false;
+  if (slice.begin == 0) slice.begin = now;
+  const bool pauses = worker.trickle.should_pause(worker.running.load(std::memory_order_relaxed), found, now);
   // Somebody else waits, or something outside may be due.
-  const bool yields = !slice.worker->queue.empty() ||
-                      slice.scheduler->shared_count_.load(std::memory_order_relaxed) != 0 ||
-                      now - slice.begin > 50 * slice.scheduler->slice_cycles_;
-  if (!yields && slice.trickle_looks >= trickle_looks_min) {
-    while (cycles() - now < slice.scheduler->slice_cycles_) cpu_relax();
+  if (!worker.queue.empty() || scheduler.shared_count_.load(std::memory_order_relaxed) != 0)
+    return now - slice.begin >= scheduler.slice_cycles_;
+  if (now - slice.begin > 50 * scheduler.slice_cycles_) return true;
+  if (pauses) {
+    std::uint64_t later = now;
+    for (; later - now < scheduler.slice_cycles_; later = cycles()) cpu_relax();
+    worker.trickle.has_paused(later);
   }
-  return yields;
+  return false;
 }
 
 void Scheduler::run_one(Worker& self, ProcessCore& core) {

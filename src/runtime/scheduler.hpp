@@ -95,7 +95,7 @@ class Scheduler {
   void wake_for_surplus(const Worker& self) noexcept;
   void look_at_timers(Worker& self) noexcept;
   void fire_due_timers() noexcept;
-  static bool should_yield(void* slice, std::uint32_t handled);
+  static bool should_yield(void* slice, std::uint32_t found);
   void look_for_stuck();
   void thread_left(std::atomic<bool>& left) noexcept;
   /// Waits until no process is left. False when `deadline` has passed.

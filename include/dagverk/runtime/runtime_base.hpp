@@ -159,8 +159,8 @@ class RuntimeBase {
 
   struct RunLimits {
     std::uint32_t messages;  ///< leave after this many
-    /// Asked when messages came while those of before were handled, with how many those were; may be null.
-    bool (*should_yield)(void* self, std::uint32_t handled);
+    /// Asked when messages came while those of before were handled, with how many came; may be null.
+    bool (*should_yield)(void* self, std::uint32_t found);
     void* self;
     detail::BusyMeter* busy = nullptr;  ///< null: nobody counts
   };

@@ -93,7 +93,8 @@ class SeenPointer {
   std::atomic<T*> pointer_{nullptr};
 };
 
-/// One process: what senders touch on the first cache line, what the owner touches on the others.
+/// One process: what senders touch on the first cache line, what the owner touches on the others. The owner writes
+/// nothing on the first one for a single message, nor reads it: each time it would take the line from the senders.
 ///
 /// Semantics: slots live as long as their runtime and are reused; `generation` is odd while a process lives in the
 ///            slot. A sender that comes late pushes to a slot of another generation, and the receiver discards the
@@ -106,7 +107,7 @@ class alignas(64) ProcessCore {
   // --- shared with senders -------------------------------------------------------------------------------------------
   MailboxHead mailbox;
   std::atomic<std::uint32_t> generation{0};
-  std::atomic<std::uint32_t> pending_count{0};  // written by the owner alone: taken from the mailbox, not handled yet
+  std::atomic<std::uint32_t> active_cs{0};      // when it last left a thread, in 10 ms of the runtime's coarse clock
   RuntimeBase* runtime;                         // null once it has been destroyed
   ProcessCore* ready_next = nullptr;            // in the shared ready list; belongs to whoever made the process ready
   std::atomic<BoundedInbox*> inbox{nullptr};    // of a process with a mailbox bound or alarm
@@ -135,7 +136,7 @@ class alignas(64) ProcessCore {
   TimerEntry* wait_timer = nullptr;  // armed at or before the deadline of the current wait; left armed between waits
   std::uint32_t wait_timer_sequence = 0;
   std::uint32_t wait_token = 0;
-  std::atomic<std::uint32_t> active_cs{0};  // when it last left a thread, in 10 ms of the runtime's coarse clock
+  std::atomic<std::uint32_t> pending_count{0};  // taken from the mailbox, not handled yet
   WaitStatus wait_status = WaitStatus::none;
   bool pending_has_urgent : 1 = false;  // a signal or a reply may be among the pending
   bool stop_requested : 1 = false;      // end after the current callback; extra->stop_reason says why
