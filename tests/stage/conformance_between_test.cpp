@@ -214,6 +214,33 @@ TEST(ProducerConsumer, CC_GPC_013_nor_can_demand_be_set) {
   EXPECT_FALSE(DemandCanBeSet<Sink>);
 }
 
+TEST(ProducerConsumer, by_name_it_outlives_its_producer_and_hears_of_the_end_behind_what_came_before) {
+  World world;
+  Seen made;
+  Seen between;
+  Seen seen;
+  const auto start = [&] { return world.runtime.start_with<Source>({.name = "feed"}, std::ref(made)).value(); };
+  auto source = start();
+  auto stage = world.runtime.start<Multiplier>(std::ref(between), 1).value();
+  SubscribeOptions<int> options = demand(4, 2);
+  options.resubscribe = RestartBackoff{.initial = 50ms, .max = 1s};
+  EXPECT_TRUE(subscribe_blocking(stage, Name<Source>(world.runtime, "feed"), options));
+  auto sink = world.sink(seen, stage, manual());
+  world.cast(source, Source::Push{ints(1, 4)});  // nobody wants them yet
+  world.runtime.exit(source.pid(), ExitReason::kill);
+  world.run();
+  EXPECT_EQ(between.notes, (Notes{"to producer", "by consumer"}));
+  source = start();
+  world.cast(sink, Sink::Ask{6});
+  EXPECT_EQ(between.notes.back(), "producer down killed");
+  world.runtime.advance(1s);
+  EXPECT_EQ(between.notes.back(), "to producer");
+  world.cast(source, Source::Push{ints(5, 8)});
+  EXPECT_EQ(seen.events(), ints(1, 6));
+  EXPECT_FALSE(world.runtime.exit_reason(stage));
+  EXPECT_FALSE(world.runtime.exit_reason(sink));
+}
+
 // ---- seeing demand -------------------------------------------------------------------------------------------------
 
 /// Answers what it knows by itself, and takes input for the rest.

@@ -435,6 +435,15 @@ TEST(Infos, in_a_stage_in_between_they_wait_behind_its_input_and_then_behind_its
   EXPECT_EQ(between.notes.back(), "info second");
 }
 
+TEST(Infos, CC_GPD_012_partitions_without_consumers_that_keep_nothing_hold_up_no_info) {
+  World world;
+  Seen made;
+  auto source = world.source(std::ref(made), partition_dispatcher<int>(4));
+  async_info(source, Note{"now"});
+  world.run();
+  EXPECT_EQ(made.notes, (Notes{"info now, left 0"}));
+}
+
 TEST(Infos, behind_a_backed_up_partition_they_are_handled_in_order_when_it_is_empty) {
   World world;
   Seen made;
