@@ -186,7 +186,6 @@ bool ProcessLife::before_leaving(ProcessCore& core) {
 ProcessLife::Outcome ProcessLife::run(RuntimeBase& runtime, ProcessCore& core, const RuntimeBase::RunLimits& limits,
                                       std::uint32_t& handled, FreedNodes& freed) {
   const std::uint32_t generation = core.generation.load(std::memory_order_relaxed);  // until it ends, and with it we
-  bool looked_before = false;
   std::uint32_t taken = 0;  // in this turn; `handled` counts what is not written down yet
   // What has come behind a message that went straight to the pending ones: a kill among it is not to wait for that.
   if (core.mailbox.has_new()) static_cast<void>(take_new(core));
@@ -207,13 +206,13 @@ ProcessLife::Outcome ProcessLife::run(RuntimeBase& runtime, ProcessCore& core, c
     }
     if (node == nullptr) {
       if (take_new(core)) {
-        if (taken != 0) charge(runtime, core, limits);
-        if (looked_before && limits.should_yield != nullptr && limits.should_yield(limits.self, pending_count(core))) {
+        if (taken == 0) continue;
+        charge(runtime, core, limits);
+        if (limits.should_yield != nullptr && limits.should_yield(limits.self, pending_count(core))) {
           static_cast<void>(before_leaving(core));
           settle_turn(runtime, core, limits, std::exchange(handled, 0));
           return Outcome::more;
         }
-        looked_before = true;
         continue;
       }
       if (before_leaving(core)) continue;
