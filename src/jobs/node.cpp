@@ -136,6 +136,7 @@ Result<std::unique_ptr<Node>> Node::start(RuntimeBase& runtime, JobStore& store,
   Result<SupervisorRef> supervisor = start_supervisor(runtime, {}, std::move(children));
   if (!supervisor) return supervisor.error();
   node->parts_->supervisor = *supervisor;
+  runtime.logger().info("node.started", {{"node", env.name}, {"pools", env.options.pools.size()}});
   return node;
 }
 
@@ -168,6 +169,10 @@ NodeStopReport Node::stop(Duration deadline) {
     parts.report.stuck += threads->stop(env.options.stop_grace);
   }
   parts.report.stats = env.counters.read();
+  env.runtime.logger().info("node.stopped", {{"node", env.name},
+                                             {"finished", parts.report.stats.finished},
+                                             {"given_back", parts.report.given_back},
+                                             {"stuck", parts.report.stuck}});
   return parts.report;
 }
 

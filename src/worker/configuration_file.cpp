@@ -1,3 +1,4 @@
+#include "worker/log_targets.hpp"
 #include "worker/settings.hpp"
 
 #include "dagverk/base/concat.hpp"
@@ -87,10 +88,10 @@ class Reader {
         if (const auto* table = table_or_mistake(*node, key, "lines such as default = 10")) read_queues(*table);
       } else if (key == "jobs") {
         if (const auto* table = table_or_mistake(*node, key, "tables such as [jobs.Checksum]")) read_jobs(*table);
-      } else if (key == "journal" || key == "dead" || key == "events") {
+      } else if (key == "journal" || key == "dead" || key == "events" || key == "log") {
         if (const auto* table = table_or_mistake(*node, key, concat("a table: [", key, "]"))) read_group(key, *table);
       } else {
-        read_scalar(key, *node, {"store", "queues", "jobs", "journal", "dead", "events"});
+        read_scalar(key, *node, {"store", "queues", "jobs", "journal", "dead", "events", "log"});
       }
     }
   }
@@ -142,10 +143,7 @@ class Reader {
     for (const SettingRow& row : setting_rows()) {
       if (row.key != full_key) continue;
       if (const auto* text = node.as_string()) {
-        const bool located = row.kind == SettingRow::Kind::path && !text->get().empty() &&
-                             std::ranges::find(row.words, text->get()) == row.words.end();
-        const std::string value = located ? path_below(folder_, text->get()) : text->get();
-        apply_setting(row, value, origin(node), configuration_, mistakes_);
+        apply_setting(row, located(row, text->get()), origin(node), configuration_, mistakes_);
       } else if (const auto* number = node.as_integer()) {
         apply_setting(row, number->get(), origin(node), configuration_, mistakes_);
       } else if (const auto* flag = node.as_boolean()) {
@@ -161,6 +159,17 @@ class Reader {
       if (!group.empty() && row.key.substr(0, dot) == group) known.push_back(row.key.substr(dot + 1));
     }
     unknown_key(node, full_key, key, known);
+  }
+
+  /// The value with its paths counted from the file's folder.
+  [[nodiscard]] std::string located(const SettingRow& row, const std::string& value) const {
+    switch (row.kind) {
+      case SettingRow::Kind::path:
+        if (value.empty() || std::ranges::find(row.words, value) != row.words.end()) return value;
+        return path_below(folder_, value);
+      case SettingRow::Kind::log_targets: return are_log_targets(value) ? log_targets_below(folder_, value) : value;
+      default: return value;
+    }
   }
 
   void read_group(const std::string& group, const toml::table& table) {

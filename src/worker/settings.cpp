@@ -1,5 +1,7 @@
 #include "worker/settings.hpp"
 
+#include "worker/log_targets.hpp"
+
 #include "dagverk/base/concat.hpp"
 #include "dagverk/worker/command_line.hpp"
 #include "dagverk/worker/duration_text.hpp"
@@ -35,6 +37,9 @@ constexpr SettingRow rows[] = {
        c.log_level = static_cast<LogLevel>(found - std::begin(level_names));
      },
      level_names},
+    {"log.to", Kind::log_targets, 0, 0,
+     R"("console", "console:stdout", "file:PATH", "json:PATH" or "syslog+udp://HOST:PORT" (or tcp); commas between)",
+     [](Configuration& c, const SettingValue& v) { c.log_to = std::get<std::string>(v); }},
     {"socket", Kind::path, 0, 0, R"("auto", "none" or the path of a socket)",
      [](Configuration& c, const SettingValue& v) { c.socket = std::get<std::string>(v); }, socket_words},
     {"events.manager", Kind::choice, 0, 0, R"("staged" or "supervised")",
@@ -61,6 +66,9 @@ std::optional<SettingValue> checked(const SettingRow& row, const SettingValue& v
   switch (row.kind) {
     case Kind::path:
       if (text == nullptr || text->empty() || text->find('\0') != std::string::npos) return std::nullopt;
+      return *text;
+    case Kind::log_targets:
+      if (text == nullptr || !are_log_targets(*text)) return std::nullopt;
       return *text;
     case Kind::choice:
       if (text == nullptr || std::ranges::find(row.words, *text) == row.words.end()) return std::nullopt;

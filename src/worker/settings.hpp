@@ -18,14 +18,15 @@ namespace dagverk::worker {
 using SettingValue = std::variant<std::string, std::int64_t, bool>;
 
 struct SettingRow {
-  enum class Kind : std::uint8_t { path, count, duration, boolean, choice };
+  enum class Kind : std::uint8_t { path, log_targets, count, duration, boolean, choice };
 
   std::string_view key;  ///< `journal.age`; in the environment DAGVERK_JOURNAL_AGE
   Kind kind;
   std::int64_t min = 0;  ///< count: the value; duration: seconds
   std::int64_t max = 0;
   std::string_view allowed;  ///< for people
-  /// The value was checked: a string for path and choice, an integer for counts and durations (nanoseconds).
+  /// The value was checked: a string for path, log_targets and choice, an integer for counts and durations
+  /// (nanoseconds).
   void (*assign)(Configuration& configuration, const SettingValue& value) = nullptr;
   /// choice: all there are; path: words that are no path.
   std::span<const std::string_view> words = {};

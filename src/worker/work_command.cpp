@@ -3,6 +3,7 @@
 #include "worker/event_printer.hpp"
 #include "worker/node_socket.hpp"
 #include "worker/signal_watch.hpp"
+#include "worker/worker_log.hpp"
 
 #include "dagverk/base/concat.hpp"
 #include "dagverk/event/staged_event_manager.hpp"
@@ -107,8 +108,13 @@ void greet(const ParsedLine& line, const WorkProgram& program, const Configurati
 /// What ends the worker: signals, asked for one after the other, until the node is down.
 class Stopper {
  public:
-  Stopper(SignalWatch& signals, const ParsedLine& line, const WorkProgram& program, const Configuration& configuration)
-      : signals_(signals), program_(program), timeout_(configuration.stop_timeout), quiet_(line.has("quiet")) {}
+  Stopper(SignalWatch& signals, const ParsedLine& line, const WorkProgram& program, const Configuration& configuration,
+          WorkerLog& log)
+      : signals_(signals),
+        program_(program),
+        log_(log),
+        timeout_(configuration.stop_timeout),
+        quiet_(line.has("quiet")) {}
 
   /// Nobody reads the events any more: stop in order. From any thread.
   void output_closed() {
@@ -126,6 +132,11 @@ class Stopper {
       if (signal == 0 && !output_closed_.load()) continue;
       if (signal == SIGUSR1) {
         quiet(node);
+        continue;
+      }
+      // Of a terminal it means that the terminal is gone; a service is told to look at its files again.
+      if (signal == SIGHUP && ::isatty(STDIN_FILENO) == 0) {
+        log_.reopen();
         continue;
       }
       if (stopping.joinable()) {
@@ -157,6 +168,7 @@ class Stopper {
 
   SignalWatch& signals_;
   const WorkProgram& program_;
+  WorkerLog& log_;
   const Duration timeout_;
   const bool quiet_;
   std::atomic<bool> output_closed_ = false;
@@ -227,8 +239,11 @@ ExitCode work(const ParsedLine& line, const WorkProgram& program, SignalWatch& s
   if (!registry) return fail(program, registry.error());
 
   set_stderr_log_level(configuration->log_level);
-  Stopper stopper(signals, line, program, *configuration);
-  Runtime runtime({.logger = &stderr_logger()});
+  LoggerRelay logger;
+  Runtime runtime({.logger = &logger});
+  const auto log = WorkerLog::start(runtime, logger, *configuration);
+  if (!log) return fail(program, log.error());
+  Stopper stopper(signals, line, program, *configuration, **log);
   auto store = open_store(runtime, *configuration, MissingStore::create);
   if (!store) return fail(program, store.error());
   const std::unique_ptr<EventManager<jobs::Event>> events = make_event_manager(runtime, configuration->event_manager);

@@ -413,6 +413,36 @@ TEST_F(Dagverk, a_worker_without_a_place_for_its_socket_works_all_the_same) {
   EXPECT_TRUE(contains(refused.err, "a path of 1 to 107 bytes is needed")) << refused.err;
 }
 
+TEST_F(Dagverk, a_worker_logs_where_the_configuration_says_and_looks_again_after_sighup) {
+  write("dagverk.toml",
+        "store = \"sqlite:jobs.db\"\nlog_level = \"debug\"\n[log]\nto = \"file:worker.log, json:worker.jsonl\"\n");
+  const auto text_of = [&](const std::string& name) {
+    std::ifstream file(folder_ / name);
+    return std::string(std::istreambuf_iterator<char>(file), {});
+  };
+  Child worker(command({"work", "--json"}, DAGVERK_WORKER_PROGRAM), world_);
+  while (!contains(text_of("worker.log"), "node.started")) std::this_thread::yield();
+  std::filesystem::rename(folder_ / "worker.log", folder_ / "worker.log.old");
+  worker.kill(SIGHUP);
+  while (!std::filesystem::exists(folder_ / "worker.log")) std::this_thread::yield();
+  enqueue({"Crash"});
+  EXPECT_EQ(worker.wait().code, 128 + SIGSEGV);
+  const std::string json = text_of("worker.jsonl");
+  EXPECT_TRUE(json.starts_with("{") && json.ends_with("}\n")) << json;
+  EXPECT_TRUE(contains(json, "node.started")) << json;
+  EXPECT_TRUE(contains(text_of("worker.log.old"), "node.started"));
+
+  write("dagverk.toml", "[log]\nto = \"fil:worker.log\"\n");
+  const Outcome wrong = run({"config", "check"});
+  EXPECT_EQ(wrong.code, 78);
+  EXPECT_TRUE(contains(wrong.err, "dagverk.toml:2: log.to: got \"fil:worker.log\"; allowed: \"console\", "))
+      << wrong.err;
+  write("dagverk.toml", "[log]\nto = \"file:/proc/nowhere/worker.log\"\n");
+  const Outcome unwritable = Child(command({"work"}), world_).wait();
+  EXPECT_EQ(unwritable.code, 78);
+  EXPECT_TRUE(contains(unwritable.err, "log.to: file:/proc/nowhere/worker.log: ")) << unwritable.err;
+}
+
 TEST_F(Dagverk, a_worker_whose_output_nobody_reads_stops_in_order) {
   Child worker(command({"work", "--json"}), world_);
   ASSERT_NE(worker.read_until("\"QueueRunning\""), "");

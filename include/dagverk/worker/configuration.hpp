@@ -58,7 +58,8 @@ struct Configuration {
 
   std::size_t concurrency = 10;                      ///< of queues that state none
   Duration stop_timeout = std::chrono::seconds(25);  ///< how long running jobs may go on after SIGTERM
-  LogLevel log_level = LogLevel::info;               ///< of a worker's standard error
+  LogLevel log_level = LogLevel::info;               ///< of a worker's log
+  std::string log_to = "console";                    ///< a worker's log backends, as backend_from_text; with commas
   std::string socket = "auto";                       ///< a worker's: `auto`, `none`, or a path as `store_path`
   EventManagerKind event_manager = EventManagerKind::staged;
   bool journal = true;                   ///< false: no job is journaled

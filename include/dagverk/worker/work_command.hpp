@@ -35,11 +35,12 @@ struct WorkProgram {
 
 /// Runs a worker until it is told to stop: opens the store, starts a node, waits for signals.
 ///
-/// Semantics: SIGTERM, SIGINT and SIGHUP stop in order: no more jobs are taken, running ones have `stop_timeout`, what
-///            has not ended by then is given back, its attempt not counted. The second one ends the program now: its
-///            jobs are run again elsewhere within a second. SIGUSR1: takes no more jobs, and goes on with those in
-///            hand. With --json every event is one line on standard output; when nobody reads it any more, the worker
-///            stops in order. Tools reach it over a Unix socket that its record in the store names.
+/// Semantics: SIGTERM and SIGINT stop in order: no more jobs are taken, running ones have `stop_timeout`, what has not
+///            ended by then is given back, its attempt not counted. The second one ends the program now: its jobs are
+///            run again elsewhere within a second. SIGUSR1: takes no more jobs, and goes on with those in hand. SIGHUP:
+///            log files are opened anew; of a terminal that has gone it stops in order. At a fatal signal the log is
+///            written out first. With --json every event is one line on standard output; when nobody reads it any
+///            more, the worker stops in order. Tools reach it over a Unix socket that its record in the store names.
 /// Threads:   call it from main, before any other thread is started: it blocks signals for all of them.
 /// Errors:    on standard error, and as exit code.
 [[nodiscard]] ExitCode run_work(const ParsedLine& line, const WorkProgram& program);
