@@ -296,10 +296,10 @@ TEST(ConsumerSupervisor, CC_CSU_019_and_022_its_end_ends_the_children_and_kills_
   World world;
   Seen made;
   auto source = world.source(std::ref(made));
-  auto supervisor =
-      world.runtime
-          .start<Supervisor>(child_server<int, Reluctant>(std::ref(ended)), ConsumerSupervisorOptions{.shutdown = 5s})
-          .value();
+  auto supervisor = world.runtime
+                        .start<Supervisor>(child_server<int, Reluctant>(std::ref(ended)),
+                                           ConsumerSupervisorOptions{.shutdown = Shutdown::after(5s)})
+                        .value();
   EXPECT_TRUE(subscribe_blocking(supervisor, source, demand(4, 0)));
   world.run();
   world.cast(source, Source::Push{{1, 3, 60}});

@@ -1,14 +1,20 @@
 #pragma once
 
+#include "dagverk/runtime/child_spec.hpp"
+#include "dagverk/runtime/restart_policy.hpp"
 #include "dagverk/stage/consumer.hpp"
 #include "dagverk/stage/detail/drain_state.hpp"
 
 #include <algorithm>
 #include <chrono>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
+#include <stdexcept>
+#include <string>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -16,17 +22,27 @@
 namespace dagverk {
 
 /// How a ConsumerSupervisor makes a process of an event. Built by `child_running` or `child_server`.
+///
+/// Threads:  a value; copies share what they were built from, which must bear being copied by several supervisors.
 template <class In>
-struct EventChild {
+class EventChild {
+ public:
+  using Start = std::move_only_function<std::pair<Pid, MonitorRef>(In event) const>;
+
+  explicit EventChild(Start start) : start_(std::make_shared<const Start>(std::move(start))) {}
+
   /// Starts a process for the event, linked to and watched by the calling one. Returns it and its monitor.
-  std::move_only_function<std::pair<Pid, MonitorRef>(In event)> start;
+  [[nodiscard]] std::pair<Pid, MonitorRef> start(In event) const { return (*start_)(std::move(event)); }
+
+ private:
+  std::shared_ptr<const Start> start_;  // shared by copies; immutable
 };
 
 /// Each event is handled by `body(event)`, plain or Async<void>, in a process of its own that ends with it.
 /// Threads: `body` is copied into every process; what it refers to must bear that.
 template <class In, class Body>
 [[nodiscard]] EventChild<In> child_running(Body body) {
-  return {[body = std::move(body)](In event) {
+  return EventChild<In>([body = std::move(body)](In event) {
     const Pid child = this_process::runtime().new_process();
     child.core()->has_parent.store(true, std::memory_order_relaxed);
     const MonitorRef monitor = this_process::monitor(child);
@@ -34,13 +50,13 @@ template <class In, class Body>
     static_cast<void>(detail::send(
         child, detail::make_spawn([body, event = std::move(event)]() mutable { return body(std::move(event)); })));
     return std::pair(child, monitor);
-  }};
+  });
 }
 
 /// Each event starts a server, constructed as `Server(args…, event)`; it lives until it stops.
 template <class In, class Server, class... Args>
 [[nodiscard]] EventChild<In> child_server(Args... args) {
-  return {[... args = std::move(args)](In event) {
+  return EventChild<In>([... args = std::move(args)](In event) {
     StartOptions options;
     options.parent = this_process::pid();
     const Pid child = this_process::runtime().new_process(detail::process_type<Server>.blocking);
@@ -49,23 +65,29 @@ template <class In, class Server, class... Args>
     // Nobody waits for the answer: a start that fails is a child that ends.
     static_cast<void>(detail::send(child, detail::make_start<Server>(std::move(options), args..., std::move(event))));
     return std::pair(child, monitor);
-  }};
+  });
 }
 
 struct ConsumerSupervisorOptions {
-  /// How long children may take to end when the supervisor ends, before they are killed; all of them together.
-  Duration shutdown = std::chrono::seconds(5);
+  /// How the children are stopped when the supervisor ends: all at once, and within this time all together.
+  Shutdown shutdown = Shutdown::after(std::chrono::seconds(5));
+  /// Whether a child that has ended by itself is started again, at once, with the same event: `temporary`: never;
+  /// `transient`: unless it ended normal-ish. Not `permanent`, by which an event would never be done.
+  Restart restart = Restart::temporary;
+  /// More restarts than this, of all children, end the supervisor with `shutdown`.
+  RestartLimit limit = {};
 };
 
 /// A consumer that starts one process per event, and never has more of them than it asked for.
 ///
-/// Semantics: GenStage's ConsumerSupervisor with temporary children: a child that ends, however it ends, frees its
-///            place; its event is not handled again. Of each subscription at most max_demand children live; once no
-///            more than min_demand are running or still to come, what is missing to max_demand is asked for (GenStage
-///            counts freed places instead). A subscription's end leaves its children running; the supervisor's own
-///            ends them. Subscribe it with `subscribe_blocking` and the like.
+/// Semantics: GenStage's ConsumerSupervisor. A child that has ended for good frees its place; a restarted one keeps
+///            it. A start that fails is a child that ends. Of each subscription at most max_demand children live; once
+///            no more than min_demand are running or still to come, what is missing to max_demand is asked for
+///            (GenStage counts freed places instead). A subscription's end leaves its children running; the
+///            supervisor's own ends them. Subscribe it with `subscribe_blocking` and the like.
 /// Threads:   as GenServer; children run wherever the runtime runs them.
-/// Errors:    a child's crash is logged by the runtime and hurts nobody else.
+/// Errors:    a child's crash is logged by the runtime and hurts nobody else. Options out of range, or `transient` for
+///            events that cannot be copied, fail the start.
 /// Bounds:    max_demand children per subscription, and what StartChild adds.
 template <class In>
 class ConsumerSupervisor final : public GenServer<ConsumerSupervisor<In>>,
@@ -73,6 +95,8 @@ class ConsumerSupervisor final : public GenServer<ConsumerSupervisor<In>>,
   using Side = detail::ConsumerSide<ConsumerSupervisor<In>, In>;
 
  public:
+  static constexpr ChildType child_type = ChildType::supervisor;
+
   /// How many children run.
   struct CountChildren {
     using Reply = std::size_t;
@@ -93,6 +117,7 @@ class ConsumerSupervisor final : public GenServer<ConsumerSupervisor<In>>,
 
   explicit ConsumerSupervisor(EventChild<In> child, ConsumerSupervisorOptions options = {})
       : child_(std::move(child)), options_(options) {
+    check_options();
     this_process::trap_exits();  // children are linked, so that they cannot outlive this process
   }
 
@@ -100,8 +125,7 @@ class ConsumerSupervisor final : public GenServer<ConsumerSupervisor<In>>,
     Slots* slots = slots_of(info.id);
     std::vector<In> taken = events.take_events();
     for (In& event : taken) {
-      const auto [child, monitor] = child_.start(std::move(event));
-      children_.emplace(monitor.id, Child{child, info.id});
+      start_child(std::move(event), info.id);
       if (slots != nullptr) ++slots->running;
     }
   }
@@ -122,16 +146,14 @@ class ConsumerSupervisor final : public GenServer<ConsumerSupervisor<In>>,
     for (const auto& [monitor, child] : children_) pids.push_back(child.pid);
     return pids;
   }
-  Pid handle_call(StartChild call) {
-    const auto [child, monitor] = child_.start(std::move(call.event));
-    children_.emplace(monitor.id, Child{child, {}});
-    return child;
-  }
+  Pid handle_call(StartChild call) { return start_child(std::move(call.event), {}); }
   bool handle_call(TerminateChild call) {
-    const bool known =
-        std::ranges::any_of(children_, [&](const auto& entry) { return entry.second.pid == call.child; });
-    if (known) this_process::exit(call.child, ExitReason::shutdown);
-    return known;
+    const auto known =
+        std::ranges::find_if(children_, [&](const auto& entry) { return entry.second.pid == call.child; });
+    if (known == children_.end()) return false;
+    known->second.event.reset();  // it is not started again, however it ends
+    this_process::exit(call.child, ExitReason::shutdown);
+    return true;
   }
 
   /// For drain.hpp: answers when no child runs.
@@ -142,14 +164,19 @@ class ConsumerSupervisor final : public GenServer<ConsumerSupervisor<In>>,
 
   /// Ends the children, all at once; kills those that do not end in time.
   Async<void> terminate(const ExitReason& /*reason*/) {
-    const SteadyTime deadline = this_process::runtime().clock().steady_now() + options_.shutdown;
+    const Shutdown shutdown = options_.shutdown;
+    const ExitReason word = shutdown.kills_at_once() ? ExitReason::kill : ExitReason::shutdown;
     std::vector<Pid> pids;
     for (const auto& [monitor, child] : children_) pids.push_back(child.pid);
-    for (const Pid child : pids) this_process::exit(child, ExitReason::shutdown);
+    for (const Pid child : pids) this_process::exit(child, word);
+    if (shutdown.kills_at_once()) co_return;
+    const SteadyTime now = this_process::runtime().clock().steady_now();
+    const SteadyTime deadline = shutdown.unlimited() ? now : now + shutdown.limit();
     for (const Pid child : pids) {
       const Duration left = deadline - this_process::runtime().clock().steady_now();
-      if (left > Duration::zero()) {
-        Async<Result<ExitReason>> end = this_process::wait_for_exit(child, left);
+      if (shutdown.unlimited() || left > Duration::zero()) {
+        Async<Result<ExitReason>> end =
+            this_process::wait_for_exit(child, shutdown.unlimited() ? Duration::zero() : left);
         Result<ExitReason> ended = co_await end;
         if (ended) continue;
       }
@@ -167,7 +194,33 @@ class ConsumerSupervisor final : public GenServer<ConsumerSupervisor<In>>,
   struct Child {
     Pid pid;
     SubscriptionId subscription;
+    std::unique_ptr<In> event;  // to start it again with; null: it is not
   };
+
+  void check_options() const {
+    if (options_.restart == Restart::permanent) {
+      throw std::invalid_argument("restart: must be temporary or transient, got permanent");
+    }
+    if (options_.restart == Restart::transient && !std::copy_constructible<In>) {
+      throw std::invalid_argument("restart: transient needs events that can be copied");
+    }
+    if (!options_.shutdown.kills_at_once() && options_.shutdown.limit() < Duration::zero()) {
+      throw std::invalid_argument("shutdown: must not be less than zero");
+    }
+    if (Result<void> good = check(options_.limit); !good) {
+      throw std::invalid_argument(std::string(good.error().message()));
+    }
+  }
+
+  Pid start_child(In event, SubscriptionId subscription) {
+    std::unique_ptr<In> kept;
+    if constexpr (std::copy_constructible<In>) {
+      if (options_.restart == Restart::transient) kept = std::make_unique<In>(event);
+    }
+    const auto [child, monitor] = child_.start(std::move(event));
+    children_.emplace(monitor.id, Child{child, subscription, std::move(kept)});
+    return child;
+  }
 
   [[nodiscard]] Slots* slots_of(SubscriptionId id) noexcept {
     const auto slots = std::ranges::find_if(slots_, [&](const Slots& candidate) { return candidate.id == id; });
@@ -182,7 +235,16 @@ class ConsumerSupervisor final : public GenServer<ConsumerSupervisor<In>>,
       return;
     }
     const SubscriptionId id = child->second.subscription;
+    const std::unique_ptr<In> event = std::move(child->second.event);
     children_.erase(child);
+    if (event && !down.reason.normal_ish()) {
+      if (restarts_.admit(options_.limit, this_process::runtime().clock().steady_now())) {
+        start_child(std::move(*event), id);
+      } else {
+        this_process::stop(ExitReason::shutdown);
+      }
+      return;
+    }
     if (children_.empty()) drain_.answer();
     Slots* slots = slots_of(id);
     if (slots == nullptr) return;
@@ -196,6 +258,7 @@ class ConsumerSupervisor final : public GenServer<ConsumerSupervisor<In>>,
   ConsumerSupervisorOptions options_;
   std::vector<Slots> slots_;
   detail::DrainState drain_;
+  RestartHistory restarts_;
   std::map<std::uint64_t, Child> children_;  // by monitor, so in order of start
 };
 
