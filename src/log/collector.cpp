@@ -88,7 +88,7 @@ void LogCollector::refresh() {
 }
 
 std::size_t LogCollector::drain(std::size_t chunks_max) {
-  core_->urged.store(false, std::memory_order_relaxed);
+  core_->looks.fetch_add(1, std::memory_order_relaxed);
   refresh();
   const Clock& clock = runtime().clock();
   const SteadyTime now = clock.steady_now();  // before the tails are read

@@ -207,7 +207,21 @@ void LineFormat::format_json(const LogLine& line, Out& out) const {
   out.push_back('}');
 }
 
-void LineFormat::append(const LogLine& line, std::string& out) const { format(line, out); }
+void LineFormat::append(const LogLine& line, std::string& out) const {
+  char short_line[1024];
+  detail::LineText text(short_line, sizeof short_line);
+  format(line, text);
+  const std::size_t needed = text.size_needed();
+  if (needed == 0) {
+    out.append(short_line, text.size());
+    return;
+  }
+  const std::size_t before = out.size();
+  out.resize(before + needed);
+  detail::LineText whole(out.data() + before, needed);
+  format(line, whole);
+  out.resize(before + whole.size());
+}
 
 std::size_t LineFormat::write_to(const LogLine& line, char* out, std::size_t size) const noexcept {
   detail::FixedText text(out, size);

@@ -6,8 +6,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <ctime>
 #include <poll.h>
-#include <sched.h>
 #include <unistd.h>
 #include <utility>
 
@@ -81,6 +81,18 @@ void LogCore::write(const RecordContent& content) noexcept {
     ring->owner_gone.store(true);
 }
 
+namespace {
+
+/// Leaves the core to others for about a tenth of a millisecond: time for the collector to empty some buffers.
+void give_way() noexcept {
+  constexpr timespec pause{.tv_sec = 0, .tv_nsec = 50'000};  // and the kernel's timer slack
+  const int error = errno;
+  static_cast<void>(::ppoll(nullptr, 0, &pause, nullptr));
+  errno = error;
+}
+
+}  // namespace
+
 void LogCore::write_to(ThreadRing& ring, const RecordContent& content) noexcept {
   const LogMode mode = gate_.load(std::memory_order_relaxed);
   if (mode == LogMode::drop) [[unlikely]] {
@@ -95,9 +107,11 @@ void LogCore::write_to(ThreadRing& ring, const RecordContent& content) noexcept 
   char* place = ring.reserve(plan.size);
   if (place == nullptr) [[unlikely]] {
     // Once per look of the collector: it may be waiting for the very core that this thread keeps busy.
-    if (!urged.exchange(true, std::memory_order_relaxed)) {
-      wake_collector();
-      static_cast<void>(::sched_yield());
+    const std::uint64_t look = looks.load(std::memory_order_relaxed);
+    if (ring.gave_way_at != look) {
+      ring.gave_way_at = look;
+      urge_collector();
+      give_way();
       place = ring.reserve(plan.size);
     }
     if (place == nullptr) {
@@ -141,7 +155,10 @@ ThreadRing* LogCore::ring_of_this_thread() noexcept {
 }
 
 void LogCore::wake_collector() noexcept {
-  if (!asleep.exchange(false)) return;
+  if (asleep.exchange(false)) urge_collector();
+}
+
+void LogCore::urge_collector() noexcept {
   try {
     ServerRef<LogCollector>(collector()).cast(LogCollector::Drain{});
   } catch (...) {

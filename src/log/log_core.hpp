@@ -44,8 +44,8 @@ class LogCore {
 
   /// The collector sleeps: the next line wakes it.
   std::atomic<bool> asleep{false};
-  /// A full buffer has made its thread give way since the collector looked last.
-  std::atomic<bool> urged{false};
+  /// Counts the collector's looks: a thread whose buffer is full gives way once in each.
+  std::atomic<std::uint64_t> looks{1};
   std::atomic<bool> crashing{false};    ///< a fatal signal: the pipeline's processes keep still
   std::atomic<bool> collecting{false};  ///< for the fatal-signal path
 
@@ -76,6 +76,8 @@ class LogCore {
   [[nodiscard]] ThreadRing* ring_of_this_thread() noexcept;
   void count_lost_without_ring() noexcept { lost_without_ring_.fetch_add(1, std::memory_order_relaxed); }
   void wake_collector() noexcept;
+  /// Makes the collector look now, also when it means to wait for the next poll.
+  void urge_collector() noexcept;
   void wait_until_written() noexcept;
   void write_out(const BackendState& backend) noexcept DAGVERK_REQUIRES(mutex_);
   void write_out_line(const BackendState& backend, int descriptor, const char* record, Duration to_wall) noexcept;

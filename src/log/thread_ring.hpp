@@ -52,6 +52,7 @@ class ThreadRing {
     counter.store(counter.load(std::memory_order_relaxed) + count, std::memory_order_relaxed);
   }
 
+  std::uint64_t gave_way_at = 0;  ///< the collector's look at which the owner last did
   std::atomic<std::uint64_t> pushed{0};
   std::atomic<std::uint64_t> dropped_full{0};
   std::atomic<std::uint64_t> dropped_by_mode{0};

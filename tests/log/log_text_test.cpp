@@ -10,6 +10,7 @@
 
 #include <gtest/gtest.h>
 
+#include <charconv>
 #include <limits>
 #include <string>
 
@@ -79,6 +80,70 @@ TEST(LineText, a_cut_does_not_split_a_character) {
   EXPECT_EQ(detail::cut_size("ab\xe2\x82\xac", 4), 2U);
   EXPECT_EQ(detail::cut_size("ab\xe2\x82\xac", 5), 5U);
   EXPECT_EQ(detail::cut_size(std::string(9, '\x80'), 6), 6U) << "bytes that are no text are cut anywhere";
+}
+
+TEST(LineText, short_reals_are_written_as_to_chars_writes_them) {
+  std::size_t fast = 0;
+  const auto same = [&](double value) {
+    char quick[48];
+    detail::LineText text(quick, sizeof quick);
+    detail::append_number(text, value);
+    char usual[48];
+    const char* const end = std::to_chars(usual, usual + sizeof usual, value).ptr;
+    char ignored[48];
+    fast += detail::write_short_real(ignored, value) != nullptr ? 1U : 0U;
+    return std::string_view(quick, text.size()) == std::string_view(usual, static_cast<std::size_t>(end - usual));
+  };
+  std::uint64_t state = 1;
+  for (int round = 0; round < 200'000; ++round) {
+    state = state * 6364136223846793005U + 1442695040888963407U;
+    const auto thousandths = static_cast<double>((state >> 33U) % 110'000'000U);
+    ASSERT_TRUE(same(thousandths / 1000)) << thousandths;
+    ASSERT_TRUE(same(-thousandths / 1000)) << thousandths;
+    ASSERT_TRUE(same(thousandths * 0.001)) << thousandths;  // not always the nearest number to its three decimals
+  }
+  EXPECT_GT(fast, 400'000U);
+  for (int thousandths = 0; thousandths < 20'000; ++thousandths) ASSERT_TRUE(same(thousandths / 1000.0)) << thousandths;
+  constexpr double infinity = std::numeric_limits<double>::infinity();
+  for (const double value : {0.0, -0.0, 0.1 + 0.2, 1e-3, 9e-4, 1e4, 9e4, 99'999.999, 1e5, 1.5e300, 5e-324, infinity,
+                             -infinity, std::numeric_limits<double>::quiet_NaN()}) {
+    EXPECT_TRUE(same(value)) << value;
+  }
+}
+
+TEST(LineText, special_bytes_are_found_wherever_they_stand) {
+  for (std::size_t size = 1; size < 26; ++size) {
+    for (std::size_t at = 0; at < size; ++at) {
+      for (int byte = 0; byte < 256; ++byte) {
+        std::string text(size, 'x');
+        text[at] = static_cast<char>(byte);
+        for (const detail::Quoting quoting : {detail::Quoting::none, detail::Quoting::json}) {
+          const bool special =
+              byte < 0x20 || byte >= 0x7f || (quoting == detail::Quoting::json && (byte == '"' || byte == '\\'));
+          ASSERT_EQ(detail::skip_plain(text, 0, quoting), special ? at : size) << byte << " at " << at;
+        }
+      }
+    }
+  }
+}
+
+TEST(LineFormat, lines_of_all_lengths_are_whole) {
+  for (std::size_t size = 900; size < 1100; ++size) {  // around the room that is tried first
+    const std::string text(size, 'x');
+    const KeptLine kept(text, {{"n", 1}, {"took", 0.5}, {"who", "\n\n"}});
+    EXPECT_EQ(formatted(LineFormat::message_only(), kept.line()), text + R"( n=1 took=0.5 who="\n\n")");
+  }
+}
+
+TEST(LineFormat, the_time_is_right_on_both_sides_of_a_second) {
+  LogLine line;
+  line.time = WallTime(std::chrono::seconds(1'767'225'600) - 1us);
+  const LineFormat time = LineFormat::pattern("{time}").value();
+  EXPECT_EQ(formatted(time, line), "2025-12-31T23:59:59.999999Z");
+  line.time += 1us;
+  EXPECT_EQ(formatted(time, line), "2026-01-01T00:00:00.000000Z");
+  line.time -= 999'999us;
+  EXPECT_EQ(formatted(time, line), "2025-12-31T23:59:59.000001Z");
 }
 
 TEST(LineFormat, the_usual_pattern_shows_time_level_logger_message_and_fields) {

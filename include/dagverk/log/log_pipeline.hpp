@@ -51,8 +51,9 @@ struct LogOptions {
 ///            of processes (`wrong_thread` inside one).
 /// Errors:    logging never fails or throws: what cannot be kept is counted, see LogStats. Backend names: `not_found`.
 /// Lifetime:  borrows the runtime; outlives every front, sink and thread that logs. The destructor stops it.
-/// Bounds:    a log call copies at most `line_bytes_max`; it waits only in mode `sync` (`sync_timeout` at most), never
-///            inside a process. Memory: a buffer per thread and a queue per backend.
+/// Bounds:    a log call copies at most `line_bytes_max`. It waits in mode `sync` alone (`sync_timeout` at most), never
+///            inside a process; and about 0.1 ms when its thread's buffer is full, once for each look of the collector.
+///            Memory: a buffer per thread and a queue per backend.
 class LogPipeline {
  public:
   /// Errors: `configuration`, naming the field.
