@@ -18,6 +18,16 @@ namespace {
 constexpr Duration patience = std::chrono::seconds(5);  // with a pipe that nobody reads
 constexpr unsigned files_kept_max = 1000;
 
+/// Whether a file of that size ends inside of a line: its writer was killed, or its disk was full.
+[[nodiscard]] bool ends_inside_a_line(const std::string& path, std::uint64_t size) noexcept {
+  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+  if (file < 0) return false;
+  char last = '\n';
+  const bool known = ::pread(file, &last, 1, static_cast<off_t>(size - 1)) == 1;
+  ::close(file);
+  return known && last != '\n';
+}
+
 }  // namespace
 
 FileBackend::~FileBackend() { close_file(); }
@@ -41,6 +51,7 @@ Result<void> FileBackend::open_file() {
   if (descriptor_ < 0) return detail::system_error("open the log file", options_.path, errno);
   struct stat found{};
   size_ = ::fstat(descriptor_, &found) == 0 && S_ISREG(found.st_mode) ? static_cast<std::uint64_t>(found.st_size) : 0;
+  broken_line_ = size_ != 0 && ends_inside_a_line(options_.path, size_);
   period_ = 0;
   if (size_ != 0 && options_.rotate_every > Duration::zero()) {
     const Duration changed =

@@ -260,6 +260,53 @@ TEST_P(LogCrash, what_is_queued_is_written_out) {
   EXPECT_EQ(std::count(lines.begin(), lines.end(), "of another thread\\n"), 1);
 }
 
+[[noreturn]] void log_until_killed(const std::string& path) {
+  Runtime runtime({.workers = 1, .logger = &null_logger()});
+  const std::unique_ptr<LogPipeline> pipeline = LogPipeline::start(runtime).value();
+  BackendSpec spec = file_backend("file", {.path = path});
+  spec.format = LineFormat::message_only();
+  pipeline->add_backend(std::move(spec)).value();
+  const Log log(*pipeline, "test");
+  for (std::uint64_t line = 0;; ++line) log.info("a line", {{"n", line}, {"end", true}});
+}
+
+TEST(LogKill, what_is_on_disk_is_whole_lines_and_the_next_program_begins_a_new_one) {
+  char name[] = "/tmp/dagverk_log_kill_XXXXXX";
+  const int file = ::mkstemp(name);
+  ASSERT_GE(file, 0);
+  const pid_t child = ::fork();  // this thread is the only one
+  if (child == 0) log_until_killed(name);
+  const SteadyTime deadline = system_clock().steady_now() + 60s;
+  while (::lseek(file, 0, SEEK_END) < (1 << 20) && system_clock().steady_now() < deadline) std::this_thread::yield();
+  ::kill(child, SIGKILL);
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  ASSERT_GE(::lseek(file, 0, SEEK_END), 1 << 20);
+  // As if the kernel had been stopped in the middle of the last line, which it may be.
+  ASSERT_EQ(::ftruncate(file, ::lseek(file, 0, SEEK_END) - 3), 0);
+  ::close(file);
+  {
+    Runtime runtime({.workers = 1, .logger = &null_logger()});
+    const std::unique_ptr<LogPipeline> pipeline = LogPipeline::start(runtime).value();
+    BackendSpec spec = file_backend("file", {.path = name});
+    spec.format = LineFormat::message_only();
+    pipeline->add_backend(std::move(spec)).value();
+    Log(*pipeline, "test").info("afterwards");
+    EXPECT_TRUE(pipeline->stop(60s));
+  }
+  std::ifstream written(name);
+  std::vector<std::string> lines;
+  for (std::string line; std::getline(written, line);) lines.push_back(line);
+  ::unlink(name);
+  ASSERT_GT(lines.size(), 1000U);
+  EXPECT_EQ(lines.back(), "afterwards");
+  for (std::size_t index = 0; index + 2 < lines.size(); ++index) {
+    const std::string& line = lines[index];
+    const bool notice = line.starts_with("log.lines_lost count=") && line.ends_with("Z");  // of the flood's
+    ASSERT_TRUE(notice || (line.starts_with("a line n=") && line.ends_with(" end=true"))) << line;
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Signals, LogCrash, testing::Values(SIGSEGV, SIGABRT, SIGBUS), [](const auto& signal) {
   return signal.param == SIGSEGV   ? std::string("SIGSEGV")
          : signal.param == SIGABRT ? std::string("SIGABRT")
