@@ -22,6 +22,7 @@ JsonObject handler_json(const HandlerStats& handler, std::string_view node) {
                           .number("filtered", handler.dropped.filtered)
                           .number("consumer_down", handler.dropped.consumer_down)
                           .number("shutdown", handler.dropped.shutdown)
+                          .number("sampled", handler.dropped.sampled)
                           .number("ingress", handler.dropped.ingress)
                           .str())
       .number("lag_ms",

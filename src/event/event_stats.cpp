@@ -5,6 +5,8 @@
 #include "dagverk/event/overflow_rule.hpp"
 
 #include <algorithm>
+#include <cstddef>
+#include <limits>
 
 namespace dagverk {
 
@@ -38,19 +40,40 @@ const HandlerStats* EventStats::find(std::string_view name) const noexcept {
 }
 
 Result<void> check(const OverflowRule& rule, std::string_view handler_name) {
-  if (const auto* newest = std::get_if<KeepNewest>(&rule); newest != nullptr && newest->events_max == 0) {
-    return Error(ErrorCode::configuration,
-                 concat("handler \"", handler_name, "\": keep_newest must keep 1 event or more, got 0"));
+  const auto refuse = [handler_name](std::string_view what) -> Result<void> {
+    return Error(ErrorCode::configuration, concat("handler \"", handler_name, "\": ", what, " or more, got 0"));
+  };
+  if (const auto* sample = std::get_if<Sample>(&rule); sample != nullptr && sample->every == 0) {
+    return refuse("sample must choose one of 1");
   }
-  return {};
+  if (detail::bound_of(rule).events_max != 0) return {};
+  struct {
+    std::string_view operator()(const KeepNewest& /*rule*/) const { return "keep_newest must keep 1 event"; }
+    std::string_view operator()(const KeepOldest& /*rule*/) const { return "keep_oldest must keep 1 event"; }
+    std::string_view operator()(const Sample& /*rule*/) const { return "sample must keep 1 event"; }
+    std::string_view operator()(const WaitWhenFull& /*rule*/) const { return "wait must keep 1 event"; }
+  } const text;
+  return refuse(std::visit(text, rule));
 }
 
 std::string to_string(const OverflowRule& rule) {
   struct {
     std::string operator()(const KeepNewest& newest) const { return concat("keep_newest(", newest.events_max, ")"); }
     std::string operator()(const WaitWhenFull& /*wait*/) const { return "wait"; }
+    std::string operator()(const KeepOldest& oldest) const { return concat("keep_oldest(", oldest.events_max, ")"); }
+    std::string operator()(const Sample& sample) const { return concat("sample(1/", sample.every, ")"); }
   } const text;
   return std::visit(text, rule);
 }
 
+namespace detail {
+
+RuleBound bound_of(const OverflowRule& rule) noexcept {
+  if (const auto* newest = std::get_if<KeepNewest>(&rule)) return {newest->events_max, false};
+  if (const auto* oldest = std::get_if<KeepOldest>(&rule)) return {oldest->events_max, true};
+  if (const auto* sample = std::get_if<Sample>(&rule)) return {sample->events_max, false};
+  return {std::numeric_limits<std::size_t>::max(), false};
+}
+
+}  // namespace detail
 }  // namespace dagverk

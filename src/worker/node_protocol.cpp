@@ -20,12 +20,13 @@ namespace json = boost::json;
 constexpr std::array<std::string_view, 5> request_names = {"handlers", "handler.start", "handler.stop",
                                                            "handler.restart", "events.tail"};
 
-constexpr std::array<std::pair<std::string_view, std::uint64_t DropCounts::*>, 6> drop_members = {{
+constexpr std::array<std::pair<std::string_view, std::uint64_t DropCounts::*>, 7> drop_members = {{
     {"overflow", &DropCounts::overflow},
     {"crashed", &DropCounts::crashed},
     {"filtered", &DropCounts::filtered},
     {"consumer_down", &DropCounts::consumer_down},
     {"shutdown", &DropCounts::shutdown},
+    {"sampled", &DropCounts::sampled},
     {"ingress", &DropCounts::ingress},
 }};
 

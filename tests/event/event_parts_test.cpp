@@ -38,11 +38,18 @@ TEST(EventKinds, each_alternative_of_a_variant_is_a_kind_and_any_other_type_has_
 TEST(OverflowRule, says_what_it_is_and_refuses_to_keep_nothing) {
   EXPECT_EQ(to_string(OverflowRule(KeepNewest{5})), "keep_newest(5)");
   EXPECT_EQ(to_string(OverflowRule(WaitWhenFull{})), "wait");
+  EXPECT_EQ(to_string(OverflowRule(KeepOldest{7})), "keep_oldest(7)");
+  EXPECT_EQ(to_string(OverflowRule(Sample{.every = 10})), "sample(1/10)");
   EXPECT_TRUE(check(KeepNewest{1}, "h"));
   const Result<void> refused = check(KeepNewest{0}, "mail");
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code(), ErrorCode::configuration);
   EXPECT_NE(refused.error().message().find("mail"), std::string_view::npos);
+  EXPECT_TRUE(check(Sample{}, "h"));
+  for (const OverflowRule& rule : {OverflowRule(KeepOldest{0}), OverflowRule(Sample{.every = 0}),
+                                   OverflowRule(Sample{.every = 1, .events_max = 0})}) {
+    EXPECT_FALSE(check(rule, "mail")) << to_string(rule);
+  }
 }
 
 TEST(HandlerRestarts, waits_50_ms_and_doubles_to_its_limit) {

@@ -201,6 +201,55 @@ TEST_F(SerialEvents, CC_GEV_009_a_handler_whose_init_throws_is_not_added_and_the
   EXPECT_FALSE(events.wants(0));
 }
 
+TEST_F(SerialEvents, CC_GEV_010_whatever_init_throws_is_a_crash_also_a_value) {
+  class ThrowsAValue : public EventHandler<std::string> {
+   public:
+    void init() { throw std::string("ok"); }  // NOLINT(hicpp-exception-baseclass): that is the case
+    void handle_event(const std::string& /*event*/) {}
+  };
+  add("plain");
+  const Result<void> added = events.add_handler_blocking(event_handler<ThrowsAValue>("odd"));
+  ASSERT_FALSE(added);
+  EXPECT_EQ(added.error().code(), ErrorCode::exited);
+  EXPECT_EQ(handlers(), Lines{"plain"});
+}
+
+TEST_F(SerialEvents, CC_GEV_043_one_class_twice_is_two_handlers_by_name) {
+  add_all({"first", "second"});
+  notify("1");
+  EXPECT_EQ(diary.take(), (Lines{"first got 1", "second got 1"}));
+  ASSERT_TRUE(events.remove_handler_blocking("second"));
+  EXPECT_EQ(handlers(), Lines{"first"});
+  EXPECT_EQ(diary.take(), Lines{"second ended normal"});
+}
+
+TEST_F(SerialEvents, CC_GEV_045_a_handler_goes_with_its_owner_and_those_linked_to_it_see_its_exit) {
+  class Linking : public EventHandler<std::string> {
+   public:
+    explicit Linking(Pid whom) : whom_(whom) {}
+    void handle_event(const std::string& event) {
+      if (event == "link") this_process::link(whom_);
+    }
+
+   private:
+    Pid whom_;
+  };
+  const ServerRef<Owner> owner = runtime.start<Owner>(&diary).value();
+  HandlerSpec<std::string> owned = spec("owned");
+  owned.owned_by(owner);
+  ASSERT_TRUE(events.add_handler_blocking(std::move(owned)));
+  add("plain");
+  ASSERT_TRUE(events.add_handler_blocking(event_handler<Linking>("linking", HandlerOptions(), owner.pid())));
+  notify("trap");
+  notify("link");
+  static_cast<void>(diary.take());
+  ASSERT_TRUE(runtime.stop(owner.pid(), ExitReason::custom("done")));
+  runtime.run_until_idle();
+  EXPECT_TRUE(diary.has("owned ended shutdown"));
+  EXPECT_TRUE(diary.has("plain saw exit done"));
+  EXPECT_EQ(handlers(), (Lines{"plain", "linking"}));
+}
+
 TEST_F(SerialEvents, CC_GEV_011_a_name_is_taken_once) {
   add("a");
   const Result<void> again = events.add_handler_blocking(spec("a"));

@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <deque>
 #include <numeric>
+#include <optional>
 #include <set>
 #include <stdexcept>
 #include <string>
@@ -304,6 +305,84 @@ TEST(StagedEventManager, keep_newest_of_one_keeps_the_newest_while_another_is_ha
   world.runtime.advance(3s);
   EXPECT_EQ(slow.seen, (std::vector<int>{1, 9}));
   EXPECT_EQ(world.stats("slow").dropped.overflow, 7U);
+}
+
+TEST(StagedEventManager, keep_oldest_keeps_the_oldest_and_counts_the_others) {
+  World world;
+  Script& slow = world.script({.pause = 1s});
+  Script& healthy = world.script();
+  world.add("slow", slow, with_rule(KeepOldest{10}));
+  world.add("healthy", healthy);
+  world.publish(1, 1);
+  world.runtime.run_until_idle();
+  world.events.notify(make_batch(numbers(2, 8)));
+  world.publish(9, 1000);
+  world.runtime.run_until_idle();
+  EXPECT_EQ(world.stats("slow").buffered, 10U) << "the one that it handles is one of them";
+  EXPECT_EQ(world.stats("slow").dropped.overflow, 990U);
+  world.runtime.advance(1s);  // makes room for one more
+  world.publish(1001, 1002);
+  world.runtime.advance(1h);
+  std::vector<int> kept = numbers(1, 10);
+  kept.push_back(1001);
+  EXPECT_EQ(slow.seen, kept);
+  EXPECT_EQ(world.stats("slow").dropped.overflow, 991U);
+  EXPECT_EQ(healthy.seen, numbers(1, 1002));
+}
+
+TEST(StagedEventManager, keep_oldest_holds_across_a_restart) {
+  World world;
+  Script& crashing = world.script({.throws_at = {3}});
+  world.add("crashing", crashing, with_rule(KeepOldest{5}));
+  world.events.notify(make_batch(numbers(1, 5)));
+  world.runtime.run_until_idle();
+  world.events.notify(make_batch(numbers(6, 20)));
+  world.runtime.run_until_idle();
+  EXPECT_EQ(world.stats("crashing").buffered, 5U) << "what was behind the failing one, and three more";
+  world.runtime.advance(1s);
+  EXPECT_EQ(crashing.seen, (std::vector<int>{1, 2, 4, 5, 6, 7, 8}));
+  EXPECT_EQ(world.stats("crashing").dropped.overflow, 12U);
+  EXPECT_EQ(world.stats("crashing").dropped.crashed, 1U);
+}
+
+TEST(StagedEventManager, a_sample_is_one_of_so_many_however_they_come_and_counts_the_others) {
+  World world;
+  Script& sampled = world.script();
+  Script& healthy = world.script();
+  world.add("sampled", sampled, with_rule(Sample{.every = 10}));
+  world.add("healthy", healthy);
+  world.publish(1, 15);
+  world.events.notify(make_batch(numbers(16, 35)));
+  world.runtime.run_until_idle();
+  EXPECT_EQ(sampled.seen, (std::vector<int>{1, 11, 21, 31}));
+  EXPECT_EQ(world.stats("sampled").dropped.sampled, 31U);
+  EXPECT_EQ(healthy.seen, numbers(1, 35));
+  std::optional<std::vector<HandlerOutcome>> outcomes;
+  if (Result<std::vector<HandlerOutcome>> told = world.events.sync_notify_blocking(36)) outcomes = *std::move(told);
+  ASSERT_TRUE(outcomes);
+  EXPECT_EQ(*outcomes,
+            (std::vector<HandlerOutcome>{{"sampled", EventFate::filtered}, {"healthy", EventFate::handled}}));
+}
+
+TEST(StagedEventManager, a_sample_may_be_one_in_an_interval_and_keeps_the_newest_that_a_slow_handler_left) {
+  World world;
+  Script& each_second = world.script();
+  Script& hung = world.script({.hangs_at = {1}});
+  world.add("each second", each_second, with_rule(Sample{.interval = 1s}));
+  world.add("hung", hung, with_rule(Sample{.every = 2, .events_max = 4}));
+  for (int event = 1; event <= 40; ++event) {
+    world.publish(event, event);
+    world.runtime.advance(100ms);
+  }
+  EXPECT_EQ(each_second.seen, (std::vector<int>{1, 11, 21, 31}));
+  const HandlerStats stats = world.stats("hung");
+  EXPECT_EQ(stats.dropped.sampled, 20U);
+  EXPECT_EQ(stats.dropped.overflow, 16U);
+  EXPECT_EQ(stats.buffered, 4U);
+  hung.hangs_at.clear();
+  ASSERT_TRUE(world.events.restart_handler_blocking("hung"));
+  world.runtime.run_until_idle();
+  EXPECT_EQ(hung.seen, (std::vector<int>{35, 37, 39}));
 }
 
 TEST(StagedEventManager, handlers_that_wait_go_at_the_pace_of_the_slowest_and_lose_only_what_the_line_cannot_hold) {
@@ -827,117 +906,6 @@ TEST(StagedEventManager, a_manager_can_be_made_and_stopped_inside_a_process) {
   EXPECT_EQ(script.seen, numbers(1, 10));
 }
 
-// ---- memory ---------------------------------------------------------------------------------------------------------
-
-/// An event that knows how many of its kind live.
-struct Counted {
-  static inline std::size_t live = 0;
-  static inline std::size_t live_max = 0;
-
-  explicit Counted(int event_number) noexcept : number(event_number) { born(); }
-  Counted(const Counted& other) noexcept : number(other.number) { born(); }
-  Counted(Counted&& other) noexcept : number(other.number) { born(); }
-  Counted& operator=(const Counted&) = default;
-  Counted& operator=(Counted&&) = default;
-  ~Counted() { --live; }
-
-  int number;
-
- private:
-  static void born() noexcept { live_max = std::max(live_max, ++live); }
-};
-
-enum class Manner : std::uint8_t { healthy, hangs_at_ten, throws_at_hundreds };
-
-class Mannered : public EventHandler<Counted> {
- public:
-  Mannered(Manner manner, std::vector<int>* seen) : manner_(manner), seen_(*seen) {}
-
-  Async<void> handle_event(const Counted& event) {
-    if (manner_ == Manner::hangs_at_ten && event.number == 10) co_await hang();
-    if (manner_ == Manner::throws_at_hundreds && event.number % 100 == 0) throw std::runtime_error("hundred");
-    seen_.push_back(event.number);
-  }
-
- private:
-  Manner manner_;
-  std::vector<int>& seen_;
-};
-
-TEST(StagedEventManager, a_hung_and_a_throwing_handler_cost_a_healthy_one_nothing_and_memory_stays_flat) {
-  constexpr int total = 100'000;
-  constexpr std::size_t kept = 2'000;
-  Counted::live = 0;
-  Counted::live_max = 0;
-  {
-    std::vector<int> healthy;
-    std::vector<int> hung;
-    std::vector<int> throwing;
-    DeterministicRuntime runtime(DeterministicOptions{.seed = 7});
-    StagedEventManager<Counted> events(runtime);
-    HandlerOptions options = with_rule(KeepNewest{kept});
-    HandlerOptions patient = options;
-    patient.restart = HandlerRestartPolicy{.delay_first = 1ms, .delay_max = 1ms, .crashes_max = 0};
-    ASSERT_TRUE(events.add_handler_blocking(event_handler<Mannered>("healthy", options, Manner::healthy, &healthy)));
-    ASSERT_TRUE(events.add_handler_blocking(event_handler<Mannered>("hung", options, Manner::hangs_at_ten, &hung)));
-    ASSERT_TRUE(events.add_handler_blocking(
-        event_handler<Mannered>("throwing", patient, Manner::throws_at_hundreds, &throwing)));
-    std::size_t live_early = 0;
-    for (int event = 1; event <= total; ++event) {
-      events.notify(Counted(event));
-      if (event % 250 == 0) {
-        runtime.advance(3ms);
-        ASSERT_EQ(healthy.size(), static_cast<std::size_t>(event));
-      }
-      if (event == 10'000) live_early = Counted::live;
-    }
-    runtime.advance(1s);
-    // The hung one keeps its bound; nobody else keeps anything.
-    EXPECT_LE(Counted::live, kept + 256);
-    EXPECT_LE(Counted::live_max, kept + 2'000) << "with what is under way";
-    EXPECT_LE(Counted::live, live_early + 256) << "flat from early on";
-    EXPECT_EQ(hung.size(), 9U);
-    EXPECT_EQ(throwing.size(), static_cast<std::size_t>(total - total / 100));
-    EXPECT_TRUE(std::is_sorted(throwing.begin(), throwing.end()));
-
-    const EventStats stats = events.stats_blocking().value();
-    EXPECT_EQ(stats.find("healthy")->delivered, 100'000U);
-    EXPECT_EQ(stats.find("healthy")->dropped.total(), 0U);
-    EXPECT_EQ(stats.find("hung")->delivered, 9U);
-    EXPECT_EQ(stats.find("hung")->buffered, kept);
-    EXPECT_EQ(stats.find("hung")->dropped.overflow, 100'000U - 9 - kept);
-    EXPECT_EQ(stats.find("throwing")->delivered, 99'000U);
-    EXPECT_EQ(stats.find("throwing")->dropped.crashed, 1'000U);
-    EXPECT_EQ(stats.find("throwing")->restarts, 1'000U);
-    for (const HandlerStats& handler : stats.handlers) EXPECT_TRUE(handler.balanced());
-  }
-  EXPECT_EQ(Counted::live, 0U);
-}
-
-TEST(StagedEventManager, a_few_kept_events_do_not_keep_a_huge_batch_in_memory) {
-  Counted::live = 0;
-  {
-    std::vector<int> seen;
-    DeterministicRuntime runtime;
-    StagedEventManager<Counted> events(runtime);
-    ASSERT_TRUE(events.add_handler_blocking(
-        event_handler<Mannered>("hung", with_rule(KeepNewest{10}), Manner::hangs_at_ten, &seen)));
-    const auto tenth = [](std::size_t /*index*/) { return Counted(10); };
-    events.notify(make_batch_of(50'000, tenth));
-    runtime.run_until_idle();
-    EXPECT_LE(Counted::live, 2 * 1024U);
-    Batch<Counted> huge = make_batch_of(50'000, tenth);
-    events.notify(huge.slice(100, 5));
-    huge.reset();
-    runtime.run_until_idle();
-    EXPECT_LE(Counted::live, 2 * 1024U) << "nor does a slice of one";
-    const HandlerStats stats = events.stats_blocking().value().handlers.at(0);
-    EXPECT_EQ(stats.published, 50'005U);
-    EXPECT_EQ(stats.buffered, 10U);
-  }
-  EXPECT_EQ(Counted::live, 0U);
-}
-
 // ---- everything at once ---------------------------------------------------------------------------------------------
 
 /// One handler of the random world: what it is to do next is drawn when an event comes.
@@ -1001,7 +969,8 @@ void check_accounts(StagedEventManager<int>& events, const std::vector<Expectati
     ASSERT_GE(handler.delivered, seen_before[index]) << handler.name;
     ASSERT_LE(handler.delivered, seen.size()) << handler.name;
     ASSERT_TRUE(std::adjacent_find(seen.begin(), seen.end(), std::greater_equal<>()) == seen.end()) << handler.name;
-    if (handler.overflow == "keep_newest(20)") {
+    if (handler.overflow == "keep_newest(20)" || handler.overflow == "keep_oldest(20)" ||
+        handler.overflow == "sample(1/3)") {
       ASSERT_LE(handler.buffered, 20U);
     }
     if (expected[index].script->healthy) {
@@ -1025,6 +994,8 @@ void random_life(std::uint64_t seed, DropCounts& happened) {
     options.restart.crashes_max = static_cast<std::uint32_t>(random.below(4));
     if (!healthy && random.below(2) == 0) options.overflow = KeepNewest{20};
     if (!healthy && random.below(3) == 0) options.overflow = WaitWhenFull{};
+    if (!healthy && random.below(5) == 0) options.overflow = KeepOldest{20};
+    if (!healthy && random.below(5) == 0) options.overflow = Sample{.every = 3, .events_max = 20};
     if (random.below(3) == 0) options.crashed_event = CrashedEvent::retry;
     options.blocking = random.below(8) == 0;
     std::string name = concat("h", next_name++);
@@ -1094,6 +1065,7 @@ void random_life(std::uint64_t seed, DropCounts& happened) {
     happened.overflow += stats->dropped.overflow;
     happened.consumer_down += stats->dropped.consumer_down;
     happened.shutdown += stats->dropped.shutdown;
+    happened.sampled += stats->dropped.sampled;
     if (handler.script->healthy) {
       ASSERT_EQ(stats->delivered, handler.published);
     }
@@ -1109,7 +1081,8 @@ TEST(StagedEventManager, whatever_handlers_do_published_is_delivered_plus_droppe
     random_life(seed, happened);
     if (HasFatalFailure()) return;
   }
-  for (std::uint64_t reason : {happened.crashed, happened.overflow, happened.consumer_down, happened.shutdown}) {
+  for (std::uint64_t reason :
+       {happened.crashed, happened.overflow, happened.consumer_down, happened.shutdown, happened.sampled}) {
     EXPECT_GT(reason, 100U) << "the lives are too quiet to show anything";
   }
 }

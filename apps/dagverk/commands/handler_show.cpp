@@ -40,6 +40,7 @@ ExitCode run(const ParsedLine& line, Output& out) {
       {"dropped: filtered", concat(handler->dropped.filtered)},
       {"dropped: consumer down", concat(handler->dropped.consumer_down)},
       {"dropped: shutdown", concat(handler->dropped.shutdown)},
+      {"dropped: sampled", concat(handler->dropped.sampled)},
       {"dropped: ingress", concat(handler->dropped.ingress)},
       {"restarts", concat(handler->restarts)},
       {"last error", handler->last_error.empty() ? "-" : handler->last_error},

@@ -88,7 +88,7 @@ struct HandlerOptions {
   /// Other kinds are not for this handler. A kind that no handler wants is not produced at all.
   EventKinds kinds = EventKinds::all();
   /// Events in its hands at a time, and so in one `handle_batch`: 1 to `handler_batch_limit`; at most half of what
-  /// keep_newest keeps. More is faster, fewer leave more of its backlog to its overflow rule.
+  /// keep_newest and sample keep. More is faster, fewer leave more of its backlog to its overflow rule.
   std::size_t batch_max = 500;
   /// A thread of its own, as `blocking` in the class.
   bool blocking = false;

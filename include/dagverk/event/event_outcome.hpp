@@ -10,7 +10,7 @@ namespace dagverk {
 enum class EventFate : std::uint8_t {
   pending,   ///< not decided within the limit: it waits, or is being handled
   handled,   ///< the callback has returned
-  filtered,  ///< not for this handler: its kinds or its selector
+  filtered,  ///< not for this handler: its kinds, its selector or its sample
   crashed,   ///< the callback threw at it
   dropped,   ///< by the overflow rule, or because the handler ended
 };

@@ -27,10 +27,11 @@ struct DropCounts {
   std::uint64_t filtered = 0;       ///< its selector or its kinds rejected them
   std::uint64_t consumer_down = 0;  ///< in its hands when it was killed, or meant for it while it could not wait
   std::uint64_t shutdown = 0;       ///< left over when it was removed or its manager stopped
+  std::uint64_t sampled = 0;        ///< not among those that its rule `sample` chose
   std::uint64_t ingress = 0;        ///< refused at the manager's door, which was full
 
   [[nodiscard]] std::uint64_t total() const noexcept {
-    return overflow + crashed + filtered + consumer_down + shutdown + ingress;
+    return overflow + crashed + filtered + consumer_down + shutdown + sampled + ingress;
   }
   friend bool operator==(const DropCounts&, const DropCounts&) noexcept = default;
 };

@@ -115,6 +115,20 @@ class Backlog {
       }
     }
   }
+  void drop_newest(std::size_t count) {
+    DAGVERK_ASSERT(count <= size_);
+    size_ -= count;
+    while (count != 0) {
+      TimedBatch<E>& last = batches_.back();
+      if (last.events.size() <= count) {
+        count -= last.events.size();
+        batches_.pop_back();
+      } else {
+        last.events = last.events.slice(0, last.events.size() - count);
+        count = 0;
+      }
+    }
+  }
   /// Drops everything; how much that was.
   std::size_t clear() noexcept {
     batches_.clear();

@@ -14,6 +14,7 @@
 #include <any>
 #include <atomic>
 #include <chrono>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -703,6 +704,11 @@ class StagedHub : public GenServer<StagedHub<E>> {
                    concat("handler \"", spec.name,
                           "\": the supervised manager has no rule `wait`: use keep_newest, or "
                           "the staged manager"));
+    }
+    if (!std::copy_constructible<E> && std::holds_alternative<Sample>(spec.options.overflow)) {
+      return Error(ErrorCode::configuration,
+                   concat("handler \"", spec.name,
+                          "\": the rule `sample` copies events, and these cannot be copied: use keep_newest"));
     }
     return check_handler_spec(spec);
   }

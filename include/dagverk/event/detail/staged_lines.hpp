@@ -114,8 +114,7 @@ class StagedLines {
         member.dropped.consumer_down += count;  // failed: it must not hold up the others
         if (ticket) ticket->settle(member.id, EventFate::dropped);
       } else {
-        member.waiting.push(batch, now, ticket ? std::make_shared<SyncReceipt>(ticket, member.id) : nullptr);
-        member.apply_rule();
+        member.accept(batch, now, ticket);
       }
       dispatch(*entry);
       member.show_edge(line_);

@@ -9,8 +9,11 @@
 #include "dagverk/runtime/pid.hpp"
 #include "dagverk/runtime/snapshot.hpp"
 #include "dagverk/runtime/this_process.hpp"
+#include "dagverk/stage/batch.hpp"
+#include "dagverk/stage/overflow.hpp"
 
 #include <algorithm>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -45,7 +48,10 @@ class StagedMember {
       : id(member_id),
         spec(std::make_shared<const HandlerSpec<E>>(std::move(given))),
         restarts_of(std::move(history)),
-        edge(std::move(edge_counters)) {}
+        edge(std::move(edge_counters)),
+        bound_(bound_of(spec->options.overflow)) {
+    if (const auto* sample = std::get_if<Sample>(&spec->options.overflow)) sample_.emplace(*sample);
+  }
 
   const std::uint64_t id;
   const std::shared_ptr<const HandlerSpec<E>> spec;  // shared with the handler's process, which may outlive us
@@ -74,26 +80,38 @@ class StagedMember {
   [[nodiscard]] const std::string& name() const noexcept { return spec->name; }
   [[nodiscard]] bool waits() const noexcept { return std::holds_alternative<WaitWhenFull>(spec->options.overflow); }
   [[nodiscard]] std::size_t hand_max() const noexcept {
-    std::size_t most = spec->options.batch_max;
-    if (const auto* newest = std::get_if<KeepNewest>(&spec->options.overflow)) {
-      most = std::min(most, std::max<std::size_t>(1, newest->events_max / 2));
-    }
-    return most;
+    const std::size_t most = spec->options.batch_max;
+    return bound_.keeps_oldest ? most : std::min(most, std::max<std::size_t>(1, bound_.events_max / 2));
   }
   [[nodiscard]] std::size_t left_in_hand() const noexcept { return in_hand_count - progress->view().settled(); }
   [[nodiscard]] std::size_t waiting_in_line(const WaitLine<E>& line) const noexcept {
     return in_wait_line ? line.end() - std::max(line.first, joined_at) : 0;
   }
 
-  /// Applies keep_newest: what it holds and what waits are at most its bound together, and one event may always wait.
+  /// Has `batch`, which came at `now`, wait as its rule says. `ticket`: of a publisher that waits; else null.
+  void accept(const Batch<E>& batch, SteadyTime now, const std::shared_ptr<SyncTicket>& ticket) {
+    Batch<E> chosen = sample_ ? choose(batch, now) : batch;
+    dropped.sampled += batch.size() - chosen.size();
+    if (chosen.empty()) {
+      if (ticket) ticket->settle(id, EventFate::filtered);
+      return;
+    }
+    waiting.push(std::move(chosen), now, ticket ? std::make_shared<SyncReceipt>(ticket, id) : nullptr);
+    apply_rule();
+  }
+  /// What it holds and what waits are at most its bound together; one event may always wait, unless the oldest stay.
   void apply_rule() {
-    const auto* newest = std::get_if<KeepNewest>(&spec->options.overflow);
-    if (newest == nullptr || waiting.size() + in_hand_count <= newest->events_max) return;
+    if (waiting.size() <= bound_.events_max && in_hand_count <= bound_.events_max - waiting.size()) return;
     const std::size_t held = left_in_hand();
-    const std::size_t room = newest->events_max > held ? newest->events_max - held : 1;
+    const std::size_t room_min = bound_.keeps_oldest ? 0 : 1;
+    const std::size_t room = bound_.events_max > held ? bound_.events_max - held : room_min;
     if (waiting.size() <= room) return;
     const std::size_t excess = waiting.size() - room;
-    waiting.drop_oldest(excess);
+    if (bound_.keeps_oldest) {
+      waiting.drop_newest(excess);
+    } else {
+      waiting.drop_oldest(excess);
+    }
     dropped.overflow += excess;
   }
 
@@ -189,6 +207,15 @@ class StagedMember {
   }
 
  private:
+  [[nodiscard]] Batch<E> choose(const Batch<E>& batch, SteadyTime now) {
+    if constexpr (std::copy_constructible<E>) {
+      return pick_events(batch, [this, now](const E& /*event*/) { return sample_->chooses(now); });
+    } else {
+      DAGVERK_ASSERT(false && "a sample of events that cannot be copied is refused when its handler is added");
+      return batch;
+    }
+  }
+
   /// Whether what it holds is one event whose publisher waits.
   [[nodiscard]] bool waited_for() const noexcept { return in_hand.size() == 1 && in_hand.front().receipt; }
   void tell_settled(const HandlerProgress::View& view) const {
@@ -205,6 +232,9 @@ class StagedMember {
     if (waiting_in_line(line) == 0) return std::nullopt;
     return line.events.came_at(static_cast<std::size_t>(std::max(line.first, joined_at) - line.first));
   }
+
+  const RuleBound bound_;
+  std::optional<SampleChoice> sample_;  // with the rule `sample`
 };
 
 }  // namespace dagverk::detail

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <concepts>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <list>
 #include <memory>
@@ -61,21 +62,14 @@ template <class Event, class Wanted>
   return chosen.build();
 }
 
-template <class Event>
-class SampleQueue final : public BoundedQueue<Event> {
+/// Which events a sample is made of.
+///
+/// Threads: not thread-safe.
+class SampleChoice {
  public:
-  SampleQueue(Sample rule, const Clock& clock) noexcept
-      : BoundedQueue<Event>(rule.events_max, BufferKeep::newest), rule_(rule), clock_(clock) {}
+  explicit SampleChoice(Sample rule) noexcept : rule_(rule) {}
 
-  [[nodiscard]] Batch<Event> admit(Batch<Event> events, DropCounter& drops) override {
-    const std::size_t before = events.size();
-    const SteadyTime now = rule_.interval > Duration::zero() ? clock_.steady_now() : SteadyTime{};
-    Batch<Event> chosen = pick_events(std::move(events), [&](const Event&) { return chooses(now); });
-    drops.add(DropReason::sampled, before - chosen.size());
-    return chosen;
-  }
-
- private:
+  /// Whether the next event, which came at `now`, is one of them.
   [[nodiscard]] bool chooses(SteadyTime now) noexcept {
     if (seen_++ % rule_.every != 0) return false;
     if (rule_.interval <= Duration::zero()) return true;
@@ -84,12 +78,33 @@ class SampleQueue final : public BoundedQueue<Event> {
     last_ = now;
     return true;
   }
+  /// Whether `chooses` looks at the time.
+  [[nodiscard]] bool needs_time() const noexcept { return rule_.interval > Duration::zero(); }
 
+ private:
   Sample rule_;
-  const Clock& clock_;
   std::uint64_t seen_ = 0;
   SteadyTime last_{};
   bool sent_before_ = false;
+};
+
+template <class Event>
+class SampleQueue final : public BoundedQueue<Event> {
+ public:
+  SampleQueue(Sample rule, const Clock& clock) noexcept
+      : BoundedQueue<Event>(rule.events_max, BufferKeep::newest), choice_(rule), clock_(clock) {}
+
+  [[nodiscard]] Batch<Event> admit(Batch<Event> events, DropCounter& drops) override {
+    const std::size_t before = events.size();
+    const SteadyTime now = choice_.needs_time() ? clock_.steady_now() : SteadyTime{};
+    Batch<Event> chosen = pick_events(std::move(events), [&](const Event&) { return choice_.chooses(now); });
+    drops.add(DropReason::sampled, before - chosen.size());
+    return chosen;
+  }
+
+ private:
+  SampleChoice choice_;
+  const Clock& clock_;
 };
 
 template <class Event, class KeyOf, class Merge>
