@@ -61,6 +61,7 @@ void event_benchmarks(BenchReport& report);
 void handlers_benchmarks(BenchReport& report);
 void jobs_benchmarks(BenchReport& report);
 void log_benchmarks(BenchReport& report);
+void report_benchmarks(BenchReport& report);
 void stage_benchmarks(BenchReport& report);
 void store_sqlite_benchmarks(BenchReport& report);
 

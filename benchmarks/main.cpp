@@ -36,6 +36,7 @@ int main(int argc, char** argv) {
   dagverk::bench::stage_benchmarks(report);
   dagverk::bench::store_sqlite_benchmarks(report);
   dagverk::bench::log_benchmarks(report);
+  dagverk::bench::report_benchmarks(report);
   dagverk::bench::jobs_benchmarks(report);
   dagverk::bench::handlers_benchmarks(report);
   return 0;

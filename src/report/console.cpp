@@ -90,7 +90,7 @@ class Console : public EventHandler<TestEvent> {
   void on(const SuiteStarted& suite) {
     test_count_ = suite.test_count;
     program_ = detail::printable(suite.program, true);
-    write(concat(program_, ": ", suite.test_count, " tests\n"));
+    write(suite.test_count == 0 ? program_ + "\n" : concat(program_, ": ", suite.test_count, " tests\n"));
   }
 
   void on(const CaseStarted& started) {

@@ -1,3 +1,5 @@
+#include "report/asked_for.hpp"
+
 #include "dagverk/base/concat.hpp"
 #include "dagverk/report/gtest.hpp"
 #include "dagverk/report/test_recorder.hpp"
@@ -5,9 +7,6 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstdio>
-#include <cstdlib>
 #include <memory>
 #include <string>
 #include <utility>
@@ -83,44 +82,20 @@ class Listener final : public testing::EmptyTestEventListener {
   std::unique_ptr<TestRecorder> recorder_;
 };
 
-[[noreturn]] void give_up(const Error& error) {
-  std::fprintf(stderr, "report: %s\n", std::string(error.message()).c_str());
-  std::exit(2);
-}
-
-/// Narrows the filter to what DAGVERK_REPORT_RERUN lists.
-void choose_failed() {
-  const char* path = std::getenv("DAGVERK_REPORT_RERUN");
-  if (path == nullptr || *path == '\0') return;
-  const Result<std::vector<std::string>> failed = read_failure_manifest(path);
-  if (!failed) {
-    give_up(failed.error().with("DAGVERK_REPORT_RERUN must name a file that DAGVERK_REPORT=failed:PATH has written"));
-  }
-  std::string filter;
-  for (const std::string& name : *failed) filter += concat(filter.empty() ? "" : ":", name);
-  if (filter.empty()) std::fprintf(stderr, "report: nothing has failed according to %s: no test is run\n", path);
-  GTEST_FLAG_SET(filter, filter);
-}
-
 }  // namespace
 
 void report_google_tests(const std::vector<NamedFormatter>& known) {
   if (GTEST_FLAG_GET(list_tests) || !GTEST_FLAG_GET(internal_run_death_test).empty()) return;
-  choose_failed();
-  Result<std::vector<FormatterSpec>> formatters = formatters_from_environment(known);
-  if (!formatters) give_up(formatters.error());
-  if (formatters->empty()) return;
-  const bool console = std::any_of(formatters->begin(), formatters->end(),
-                                   [](const FormatterSpec& formatter) { return formatter.name == "console"; });
-  Result<std::unique_ptr<TestRecorder>> recorder =
-      split_off_reporter({.formatters = std::move(*formatters), .program = program_invocation_short_name});
-  if (!recorder) give_up(recorder.error());
-  // A test program started by a test would write the same files.
-  ::unsetenv("DAGVERK_REPORT");
-  ::unsetenv("DAGVERK_REPORT_RERUN");
+  if (const auto chosen = detail::tests_asked_for()) {
+    std::string filter;
+    for (const std::string& name : *chosen) filter += concat(filter.empty() ? "" : ":", name);
+    GTEST_FLAG_SET(filter, filter);
+  }
+  detail::AskedFor asked = detail::reports_asked_for(known);
+  if (asked.recorder == nullptr) return;
   testing::TestEventListeners& listeners = testing::UnitTest::GetInstance()->listeners();
-  if (console) delete listeners.Release(listeners.default_result_printer());
-  listeners.Append(new Listener(std::move(*recorder)));
+  if (asked.console) delete listeners.Release(listeners.default_result_printer());
+  listeners.Append(new Listener(std::move(asked.recorder)));
 }
 
 }  // namespace dagverk

@@ -223,6 +223,27 @@ TEST_F(Reports, tests_notice_nothing_of_guard_and_reporter) {
   EXPECT_TRUE(run.says("passed: 3 tests")) << run.output;
 }
 
+#if defined(DAGVERK_REPORT_CATCH_PROBE)
+TEST_F(Reports, catch2_programs_report_too) {
+  const std::string wish = "DAGVERK_REPORT='console,junit:" + path("out.xml") + ",failed:" + path("failed.txt") + "' ";
+  const Ended good = run("env " + wish + DAGVERK_REPORT_CATCH_PROBE + " '[good],[bad]'");
+  EXPECT_EQ(good.exit_status(), 2) << "Catch2's status is the number of failures:\n" << good.output;
+  EXPECT_TRUE(good.says("FAIL catch_probe_program.fails twice")) << good.output;
+  EXPECT_TRUE(good.says(": 2 tests in ")) << good.output;
+  const std::string xml = junit("out.xml");
+  EXPECT_EQ(count(xml, "<testcase name=\"passes, with a comma\" classname=\"catch_probe_program\""), 1U) << xml;
+  EXPECT_EQ(count(xml, "CHECK( 2 == 4 )&#10;what was tried"), 1U) << xml;
+
+  const Ended again = run("env DAGVERK_REPORT_RERUN=" + path("failed.txt") + " " + DAGVERK_REPORT_CATCH_PROBE);
+  EXPECT_TRUE(again.says("test cases: 1 | 1 failed")) << again.output;
+
+  const Ended crash = run("env " + wish + DAGVERK_REPORT_CATCH_PROBE + " '[good],[crash]'");
+  EXPECT_EQ(crash.signal(), SIGSEGV) << crash.output;
+  EXPECT_EQ(count(junit("out.xml"), "type=\"SIGSEGV\""), 1U);
+  EXPECT_TRUE(crash.says("CRASH catch_probe_program.crashes")) << crash.output;
+}
+#endif
+
 TEST_F(Reports, ten_thousand_tests_are_all_reported) {
   const Ended run = probe("junit:" + path("out.xml") + ",jsonl:" + path("%b-out.jsonl"), "Ten/*");
   EXPECT_EQ(run.exit_status(), 0);

@@ -1,0 +1,41 @@
+#include "report/asked_for.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <utility>
+
+namespace dagverk::detail {
+
+void give_up(const Error& error) {
+  std::fprintf(stderr, "report: %s\n", std::string(error.message()).c_str());
+  std::exit(2);
+}
+
+std::optional<std::vector<std::string>> tests_asked_for() {
+  const char* path = std::getenv("DAGVERK_REPORT_RERUN");
+  if (path == nullptr || *path == '\0') return std::nullopt;
+  Result<std::vector<std::string>> failed = read_failure_manifest(path);
+  if (!failed) {
+    give_up(failed.error().with("DAGVERK_REPORT_RERUN must name a file that DAGVERK_REPORT=failed:PATH has written"));
+  }
+  if (failed->empty()) std::fprintf(stderr, "report: nothing has failed according to %s: no test is run\n", path);
+  return std::move(*failed);
+}
+
+AskedFor reports_asked_for(const std::vector<NamedFormatter>& known) {
+  Result<std::vector<FormatterSpec>> formatters = formatters_from_environment(known);
+  if (!formatters) give_up(formatters.error());
+  if (formatters->empty()) return {};
+  const bool console = std::any_of(formatters->begin(), formatters->end(),
+                                   [](const FormatterSpec& formatter) { return formatter.name == "console"; });
+  Result<std::unique_ptr<TestRecorder>> recorder =
+      split_off_reporter({.formatters = std::move(*formatters), .program = program_invocation_short_name});
+  if (!recorder) give_up(recorder.error());
+  ::unsetenv("DAGVERK_REPORT");
+  ::unsetenv("DAGVERK_REPORT_RERUN");
+  return {.recorder = std::move(*recorder), .console = console};
+}
+
+}  // namespace dagverk::detail
