@@ -65,15 +65,15 @@ std::string source_around(const std::string& path, std::uint32_t line, std::uint
 
 class Console : public EventHandler<TestEvent> {
  public:
-  explicit Console(ConsoleOptions options) : options_(std::move(options)), file_(options_.path) {}
+  explicit Console(ConsoleReportOptions options) : options_(std::move(options)), file_(options_.path) {}
 
   void init() {
     file_.open();
     terminal_ = file_.is_terminal();
     const char* no_colour = std::getenv("NO_COLOR");
     const bool unwanted = no_colour != nullptr && *no_colour != '\0';
-    coloured_ = options_.colour == ConsoleOptions::Colour::always ||
-                (options_.colour == ConsoleOptions::Colour::when_terminal && terminal_ && !unwanted);
+    coloured_ = options_.colour == ConsoleReportOptions::Colour::always ||
+                (options_.colour == ConsoleReportOptions::Colour::when_terminal && terminal_ && !unwanted);
   }
 
   void handle_event(const TestEvent& event) {
@@ -203,7 +203,7 @@ class Console : public EventHandler<TestEvent> {
     file_.flush();
   }
 
-  ConsoleOptions options_;
+  ConsoleReportOptions options_;
   detail::ReportFile file_;
   TestCounter counter_;
   TestCounts before_;
@@ -220,7 +220,7 @@ class Console : public EventHandler<TestEvent> {
 
 }  // namespace
 
-FormatterSpec console_formatter(ConsoleOptions options) {
+FormatterSpec console_formatter(ConsoleReportOptions options) {
   return event_handler<Console>("console", formatter_options(), std::move(options));
 }
 

@@ -23,7 +23,7 @@ inline constexpr std::size_t formatter_queue_limit = 65'536;
 /// The options of a formatter, for one of your own: `event_handler<MyFormatter>("mine", formatter_options(), …)`.
 [[nodiscard]] HandlerOptions formatter_options();
 
-struct ConsoleOptions {
+struct ConsoleReportOptions {
   enum class Colour : std::uint8_t { never, always, when_terminal };
   /// when_terminal: only when standard output is a terminal, and NO_COLOR is not set.
   Colour colour = Colour::when_terminal;
@@ -36,7 +36,7 @@ struct ConsoleOptions {
 };
 
 /// For people: a line for each case, failures with the source around them, the slowest tests, how to run what failed.
-[[nodiscard]] FormatterSpec console_formatter(ConsoleOptions options = {});
+[[nodiscard]] FormatterSpec console_formatter(ConsoleReportOptions options = {});
 /// JUnit XML, written when the run ends: one `testsuite` a case. Keeps the run's results in memory until then.
 [[nodiscard]] FormatterSpec junit_formatter(std::string path);
 /// TAP version 14. An empty path: standard output.
