@@ -204,6 +204,25 @@ TEST(PartitionDispatcher, CC_GPD_008_events_wait_for_a_partitions_first_consumer
 }
 
 // The peer throws the queue of a leaver away.
+TEST(PartitionDispatcher, what_leaves_a_queue_when_it_is_asked_for_counts_as_delivered) {
+  Partitions test(2, modulo);
+  Seen zero, one;
+  const auto first = test.serve(zero, 0);
+  const auto second = test.serve(one, 1);
+  const auto buffer = [&] {
+    const Snapshot shot = test.world.runtime.snapshot();
+    return *std::ranges::find_if(shot.edges, [](const EdgeInfo& edge) { return edge.name.ends_with(" buffer"); });
+  };
+  test.ask(first, 10);
+  test.push({1, 3, 2, 5, 4});
+  EXPECT_EQ(buffer().delivered, 2U);
+  EXPECT_EQ(buffer().buffered, 3U);
+  test.ask(second, 3);
+  EXPECT_EQ(one.events(), (Ints{1, 3, 5}));
+  EXPECT_EQ(buffer().delivered, 5U);
+  EXPECT_EQ(buffer().buffered, 0U);
+}
+
 TEST(PartitionDispatcher, CC_GPD_010_a_leavers_queue_waits_for_the_next_and_an_info_behind_it) {
   Partitions test(2, to_zero);
   Seen zero, one, next;

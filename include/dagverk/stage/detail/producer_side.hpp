@@ -389,22 +389,22 @@ class ProducerSide {
       serve_buffer(true);  // older events first, to one that has just come, too
       dispatcher_->announce(events);
     }
-    if (buffer_.empty() && !infos_first_ && dispatcher_->room() != 0) dispatch(events);
+    if (buffer_.empty() && !infos_first_ && dispatcher_->room() != 0) dispatcher_->dispatch(events);
     if (!events.empty()) store(std::move(events));
+    count_delivered();
     note_waiting();
     drain_later();
     // Only what a selector rejected leaves demand behind an emission; asking for it here could go on for ever.
     if (dispatcher_->demand() > debt_) settle_later();
   }
 
-  /// As the dispatcher's, counted: what it took and neither keeps nor dropped was delivered.
-  void dispatch(Batch<Out>& events) {
-    const std::size_t size = events.size();
-    const std::uint64_t kept = dispatcher_->queued();
-    const std::uint64_t dropped = edge_->dropped.load(std::memory_order_relaxed);
-    dispatcher_->dispatch(events);
-    const std::uint64_t lost = edge_->dropped.load(std::memory_order_relaxed) - dropped;
-    add_to(edge_->delivered, size - events.size() + kept - dispatcher_->queued() - lost);
+  /// What was emitted and neither waits, here or in the dispatcher, nor was dropped was delivered. A dispatcher with
+  /// queues delivers when it is asked, too.
+  void count_delivered() noexcept {
+    const std::uint64_t waits = buffer_.size() + dispatcher_->queued() + (held_ ? held_->events() : 0);
+    const std::uint64_t gone =
+        edge_->sent.load(std::memory_order_relaxed) - edge_->dropped.load(std::memory_order_relaxed) - waits;
+    edge_->delivered.store(gone, std::memory_order_relaxed);
   }
 
   /// Puts events off, within the bound of the buffer.
@@ -479,7 +479,7 @@ class ProducerSide {
       const std::uint64_t room = dispatcher_->room();
       if (room == 0) break;
       Batch<Out> events = buffer_.take(static_cast<std::size_t>(room));
-      dispatch(events);
+      dispatcher_->dispatch(events);
       const bool stopped = !events.empty();
       buffer_.put_back(std::move(events));
       if (buffer_.has_due()) let_infos_first();
@@ -561,6 +561,7 @@ class ProducerSide {
   /// Serves the buffer, then passes up what is asked beyond it.
   void settle() {
     serve_buffer();
+    count_delivered();
     note_waiting();
     drain_later();
     if (in_demand_ || infos_first_ || !buffer_.empty()) return;
