@@ -99,8 +99,8 @@ struct Ticket {
   std::uint64_t pending = 0;
   std::uint32_t begins_after = 0;  // what was emitted before it came
   std::uint64_t discarded_before = 0;
-  bool admitted = false;
-  bool clean = false;  // and nothing of that waited
+  bool admitted = false;  // and the producer has not ended it
+  bool clean = false;     // and nothing of that waited
   bool over = false;
 
   [[nodiscard]] bool waits() const noexcept { return habit.rule == Rule::wait; }
@@ -360,6 +360,9 @@ class Source : public Producer<Source, Item> {
     return false;
   }
   void handle_subscribe(const SubscriptionInfo& info) { book_->admitted(info, stream_, buffered_count()); }
+  void handle_cancel(const SubscriptionInfo& info, const SubscriptionEnd& /*why*/) {
+    book_->tickets[info.id.value].admitted = false;
+  }
 
  private:
   void answer(std::uint64_t wanted) {
@@ -413,7 +416,12 @@ class Relay : public ProducerConsumer<Relay, Item, Item> {
     }
   }
   void handle_cancel(const SubscriptionInfo& info, const SubscriptionEnd& /*why*/) {
-    if (info.peer_side == StageSide::producer) book_->tickets[info.id.value].over = true;
+    Ticket& ticket = book_->tickets[info.id.value];
+    if (info.peer_side == StageSide::producer) {
+      ticket.over = true;
+    } else {
+      ticket.admitted = false;
+    }
   }
 
  private:

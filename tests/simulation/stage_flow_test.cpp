@@ -380,9 +380,10 @@ class Flow {
       if (!ended && (counted == nullptr || !only_one(ticket))) return;
       if (ended && !ticket.waits()) return;  // its queue went with it
       accounted += ended ? ticket.handled : counted->delivered + counted->dropped + counted->buffered;
-      if (!ended || RuntimeBase::alive(ticket.consumer)) continue;
+      const bool relay = relayed_ && ticket.consumer == relay_.pid();  // may have queued input yet
+      if (!ended || (RuntimeBase::alive(ticket.consumer) && !relay)) continue;
       const auto& options = ticket.habit.options;
-      lost_max += options.manual ? ticket.asked : static_cast<std::uint64_t>(options.max_demand);
+      lost_max += ticket.asked + (options.manual ? 0 : static_cast<std::uint64_t>(options.max_demand));
     }
     if (accounted > edge.delivered) {
       book_.broken(concat("count: ", edge.delivered, " dispatched, account of ", accounted));
@@ -420,7 +421,17 @@ class Flow {
     }
     if (!could || !any || (stream.plan.kind == Kind::broadcast && !all)) return;
     if (stream.plan.partitioned() && held_up(stream, figures, open)) return;
-    book_.broken(concat("liveness: ", figures.buffered, " events wait, ", stream.budget, " may be made, none goes"));
+    book_.broken(concat("liveness: ", figures.buffered, " events wait, ", stream.budget, " may be made, none goes",
+                        who_waits(stream)));
+  }
+  [[nodiscard]] std::string who_waits(const Stream& stream) const {
+    std::string text;
+    for (const auto& [id, ticket] : book_.tickets) {
+      if (ticket.producer != stream.pid || !goes_on(ticket)) continue;
+      text += concat("; process ", ticket.consumer.number(), " rule ", static_cast<int>(ticket.habit.rule), " pending ",
+                     ticket.pending, " last ", ticket.last);
+    }
+    return text;
   }
   /// A partition that is full holds up the others, where that is the rule.
   [[nodiscard]] bool held_up(const Stream& stream, const Figures& figures,
