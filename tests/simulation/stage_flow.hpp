@@ -6,6 +6,7 @@
 #include "dagverk/stage/dispatchers/partition.hpp"
 #include "dagverk/stage/producer_consumer.hpp"
 #include "dagverk/stage/spill.hpp"
+#include "dagverk/stage/stage_control.hpp"
 #include "dagverk/testing/scenario.hpp"
 
 #include <algorithm>
@@ -83,6 +84,8 @@ struct Stream {
   std::uint32_t emitted = 0;
   std::uint64_t asked = 0;
   std::uint64_t discarded = 0;
+  std::uint64_t infos_sent = 0;
+  std::uint64_t infos_handled = 0;
   std::uint64_t budget = 0;  // what it may still emit as answers
   bool lazy = false;         // answers demand later
 };
@@ -299,6 +302,7 @@ struct Resize {
   std::size_t count;
 };
 struct Crash {};
+struct Mark {};  // an info, behind the events that are there
 
 template <class Stage>
 [[nodiscard]] Figures figures_of(const Plan& plan, std::size_t buffered, const Stage& partitions) {
@@ -359,7 +363,11 @@ class Source : public Producer<Source, Item> {
     stream_.discarded += count;
     return false;
   }
-  void handle_subscribe(const SubscriptionInfo& info) { book_->admitted(info, stream_, buffered_count()); }
+  void handle_info(Mark /*mark*/) { ++stream_.infos_handled; }
+  void handle_subscribe(const SubscriptionInfo& info) {
+    const bool holds_back = demand_flow() == DemandFlow::accumulate;
+    book_->admitted(info, stream_, buffered_count() + (holds_back ? 1 : 0));
+  }
   void handle_cancel(const SubscriptionInfo& info, const SubscriptionEnd& /*why*/) {
     book_->tickets[info.id.value].admitted = false;
   }

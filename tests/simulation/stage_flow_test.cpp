@@ -1,5 +1,6 @@
 // Thousands of random flows through every dispatcher and every overflow rule, in two or three stages: consumers and
-// producers come, go, crash, pause, come back, ask and emit at random moments, and the rules of stages hold throughout.
+// producers come, go, crash, pause, come back, ask, emit, hold back and send infos at random moments, and the rules of
+// stages hold throughout.
 // 300 seeds of each kind of flow each time; all 10,000:
 //   DAGVERK_SEEDS=10000 build/release/bin/stage_simulation_test --gtest_filter='StageFlow.every*'
 
@@ -147,7 +148,7 @@ class Flow {
 
   // --- acts ---
   void act_once() {
-    switch (random(13)) {
+    switch (random(15)) {
       case 0:
       case 1:
       case 2:
@@ -161,6 +162,8 @@ class Flow {
       case 8: return pause();
       case 9: return resize();
       case 10: return end_a_producer();
+      case 11: return send_info();
+      case 12: return set_demand(source_, scenario_.chance(2) ? DemandFlow::accumulate : DemandFlow::forward);
       default: return produce(random(15));
     }
   }
@@ -231,6 +234,12 @@ class Flow {
     go_on();
     runtime_.run_until_idle();
   }
+  void send_info() {
+    Stream* stream = book_.stream_of(source_.pid());
+    if (stream == nullptr) return;
+    ++stream->infos_sent;
+    async_info(source_, Mark{});
+  }
   void produce(std::uint64_t count) {
     if (source_plan_->pulls) {
       source_.cast(Source::Refill{.budget = count * 3, .lazy = scenario_.chance(3)});
@@ -289,6 +298,7 @@ class Flow {
   // --- the rules, when nothing moves ---
   void check() {
     settle();
+    set_demand(source_, DemandFlow::forward);
     runtime_.advance(100ms);  // who has lost its producer comes back
     if (source_plan_->pulls) source_.cast(Source::Refill{.budget = 0, .lazy = false});
     scenario_.expect_idle();
@@ -363,6 +373,9 @@ class Flow {
     }
     if (stream.pid == source_.pid() && edge.asked != stream.asked) {
       book_.broken("count: demand passed up is not what handle_demand saw");
+    }
+    if (waiting == 0 && stream.infos_handled != stream.infos_sent) {
+      book_.broken(concat("liveness: ", stream.infos_handled, " of ", stream.infos_sent, " infos were handled"));
     }
     check_liveness(stream, figures);
     if (stream.plan.kind != Kind::broadcast) check_conservation(stream, figures, edge, now);
