@@ -260,14 +260,14 @@ class ConsumerSide {
     return nullptr;
   }
 
-  Result<void> check(const ProducerRef<In>& producer, const SubscribeOptions<In>& options) const {
+  [[nodiscard]] Result<void> check(const ProducerRef<In>& producer, const SubscribeOptions<In>& options) const {
     if (Result<DemandRange> range = check_demand(options.max_demand, options.min_demand); !range) return range.error();
     if (options.resubscribe) {
       return Error(ErrorCode::invalid_argument, "resubscribe: only a subscription by name can find its producer again");
     }
     return check_other(producer);
   }
-  Result<void> check_other(const ProducerRef<In>& producer) const {
+  [[nodiscard]] Result<void> check_other(const ProducerRef<In>& producer) const {
     if (producer.pid() != core_.pid()) return {};
     return Error(ErrorCode::invalid_argument, concat("a ", type_name<Derived>(), " cannot subscribe to itself"));
   }
