@@ -269,6 +269,21 @@ TEST(EventChildren, CC_CSU_018_brutal_kill_kills_them) {
   EXPECT_EQ(family.reasons_after_stop(), std::vector<ExitReason>(3, ExitReason::killed));
 }
 
+TEST(EventChildren, CC_CSU_023_a_child_is_ended_by_hand_as_all_are_at_the_end) {
+  for (const bool brutal : {true, false}) {
+    ConsumerSupervisorOptions options = transient();
+    options.shutdown = brutal ? Shutdown::brutal_kill() : Shutdown::after(1s);
+    Family family(options);
+    const Pid child = family.start(1);
+    EXPECT_EQ(family.children.call_blocking<Children::TerminateChild>(child), true);
+    family.run();
+    EXPECT_EQ(family.runtime.exit_reason(child), brutal ? ExitReason::killed : ExitReason::shutdown);
+    EXPECT_EQ(family.children.call_blocking<Children::TerminateChild>(child), false);
+    EXPECT_EQ(family.count(), 0U);
+    EXPECT_EQ(family.nursery.starts[1], 1U);
+  }
+}
+
 TEST(EventChildren, CC_CSU_021_with_a_second_they_shut_down) {
   ConsumerSupervisorOptions options;
   options.shutdown = Shutdown::after(1s);

@@ -109,7 +109,8 @@ class ConsumerSupervisor final : public GenServer<ConsumerSupervisor<In>>,
     using Reply = Pid;
     In event;
   };
-  /// Asks a child to end (`shutdown`). False: not a child. Its place is free once it has ended.
+  /// Asks a child to end, for good: with `shutdown`, or `kill` where that is how children are stopped. False: not a
+  /// child. Its place is free once it has ended.
   struct TerminateChild {
     using Reply = bool;
     Pid child;
@@ -152,7 +153,7 @@ class ConsumerSupervisor final : public GenServer<ConsumerSupervisor<In>>,
         std::ranges::find_if(children_, [&](const auto& entry) { return entry.second.pid == call.child; });
     if (known == children_.end()) return false;
     known->second.event.reset();  // it is not started again, however it ends
-    this_process::exit(call.child, ExitReason::shutdown);
+    this_process::exit(call.child, first_word());
     return true;
   }
 
@@ -165,10 +166,9 @@ class ConsumerSupervisor final : public GenServer<ConsumerSupervisor<In>>,
   /// Ends the children, all at once; kills those that do not end in time.
   Async<void> terminate(const ExitReason& /*reason*/) {
     const Shutdown shutdown = options_.shutdown;
-    const ExitReason word = shutdown.kills_at_once() ? ExitReason::kill : ExitReason::shutdown;
     std::vector<Pid> pids;
     for (const auto& [monitor, child] : children_) pids.push_back(child.pid);
-    for (const Pid child : pids) this_process::exit(child, word);
+    for (const Pid child : pids) this_process::exit(child, first_word());
     if (shutdown.kills_at_once()) co_return;
     const SteadyTime now = this_process::runtime().clock().steady_now();
     const SteadyTime deadline = shutdown.unlimited() ? now : now + shutdown.limit();
@@ -210,6 +210,11 @@ class ConsumerSupervisor final : public GenServer<ConsumerSupervisor<In>>,
     if (Result<void> good = check(options_.limit); !good) {
       throw std::invalid_argument(std::string(good.error().message()));
     }
+  }
+
+  /// What a child that is to end is told first.
+  [[nodiscard]] ExitReason first_word() const {
+    return options_.shutdown.kills_at_once() ? ExitReason::kill : ExitReason::shutdown;
   }
 
   Pid start_child(In event, SubscriptionId subscription) {
