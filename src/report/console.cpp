@@ -90,6 +90,7 @@ class Console : public EventHandler<TestEvent> {
   void on(const SuiteStarted& suite) {
     test_count_ = suite.test_count;
     program_ = detail::printable(suite.program, true);
+    framework_ = suite.framework;
     write(suite.test_count == 0 ? program_ + "\n" : concat(program_, ": ", suite.test_count, " tests\n"));
   }
 
@@ -178,10 +179,10 @@ class Console : public EventHandler<TestEvent> {
     return text;
   }
 
-  /// How to run again what failed, when that is short enough to be typed.
+  /// How to run again what failed: by a filter when there is one, short enough to be typed, or by a manifest.
   [[nodiscard]] std::string rerun() const {
     if (failed_names_.empty()) return {};
-    if (failed_names_.size() > rerun_names_max) {
+    if (failed_names_.size() > rerun_names_max || framework_ != "GoogleTest") {
       return "to run only these again: add failed:failed.txt to DAGVERK_REPORT, then DAGVERK_REPORT_RERUN=failed.txt\n";
     }
     std::string names;
@@ -210,6 +211,7 @@ class Console : public EventHandler<TestEvent> {
   std::vector<Slow> slowest_;
   std::vector<std::string> failed_names_;
   std::string program_;
+  std::string framework_;
   std::string name_;
   std::uint64_t test_count_ = 0;
   SteadyTime status_at_ = {};
