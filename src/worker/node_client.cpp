@@ -46,7 +46,9 @@ NodeClient& NodeClient::operator=(NodeClient&& other) noexcept = default;
 NodeClient::~NodeClient() = default;
 
 Result<std::string> NodeClient::ask(const std::string& request) {
-  if (auto sent = connection_->socket.write(request, patience); !sent) return sent.error();
+  const auto sent = connection_->socket.write(request, patience);
+  if (!sent && sent.error().code() != ErrorCode::unavailable) return sent.error();
+  // A node that hangs up at once may have said why.
   auto line = connection_->socket.read_line(patience);
   if (!line) return line.error();
   if (!line->has_value()) return Error(ErrorCode::unavailable, "the node closed the connection");

@@ -426,7 +426,7 @@ TEST_F(Dagverk, a_worker_logs_where_the_configuration_says_and_looks_again_after
   worker.kill(SIGHUP);
   while (!std::filesystem::exists(folder_ / "worker.log")) std::this_thread::yield();
   enqueue({"Crash"});
-  EXPECT_EQ(worker.wait().code, 128 + SIGSEGV);
+  EXPECT_EQ(worker.wait().code, 128 + SIGABRT);
   const std::string json = text_of("worker.jsonl");
   EXPECT_TRUE(json.starts_with("{") && json.ends_with("}\n")) << json;
   EXPECT_TRUE(contains(json, "node.started")) << json;

@@ -1,7 +1,7 @@
 // A user's own worker, for the tests: the shape that README and worker_main.hpp show.
 #include "dagverk/worker/worker_main.hpp"
 
-#include <csignal>
+#include <cstdlib>
 #include <stdexcept>
 #include <string>
 
@@ -10,7 +10,7 @@ int main(int argc, char** argv) {
     jobs.define("Join", [](dagverk::jobs::JobContext& job, const std::string& text, int number) {
       job.set_result(text + " and " + std::to_string(number));
     });
-    jobs.define("Crash", [] { ::raise(SIGSEGV); });
+    jobs.define("Crash", [] { std::abort(); });
     jobs.define("Fail", [] { throw std::runtime_error("on purpose"); }, {.retry = {.max_retries = 0}});
   });
 }
