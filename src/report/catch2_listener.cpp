@@ -56,7 +56,7 @@ std::string message_of(const Catch::AssertionStats& stats) {
   if (result.hasExpandedExpression())
     text += concat("with expansion: ", std::string(result.getExpandedExpression()), "\n");
   for (const Catch::MessageInfo& info : stats.infoMessages) text += concat(info.message, "\n");
-  const std::string_view message = text_of(result.getMessage());
+  const std::string message(text_of(result.getMessage()));  // by value in Catch2 v2
   if (!message.empty() && text.find(message) == std::string::npos) text += concat(message, "\n");
   if (text.ends_with('\n')) text.pop_back();
   return text;
