@@ -2,6 +2,7 @@
 
 #include "probes.hpp"
 
+#include "dagverk/runtime/supervisor.hpp"
 #include "dagverk/stage/consumer_supervisor.hpp"
 
 #include <gtest/gtest.h>
@@ -332,6 +333,60 @@ TEST(EventChildren, CC_CSU_035_what_comes_in_excess_is_started_and_reported) {
   EXPECT_EQ(family.count(), 5U);
   EXPECT_EQ(family.log.count("stage.events_in_excess"), 1U);
   EXPECT_EQ(family.made.demands, (Counts{2}));
+}
+
+TEST(EventChildren, one_that_a_supervisor_restarts_comes_back_with_its_subscriptions) {
+  // It had only what it was given by hand: a restarted one ran for ever without an event.
+  World world;
+  Nursery nursery;
+  Seen made;
+  const auto source = world.runtime.start_with<Source>({.name = "feed"}, std::ref(made)).value();
+  SubscribeTo<int> feed{Name<Source>(world.runtime, "feed"), demand(2, 0)};
+  feed.options.cancel = CancelMode::temporary;
+  std::vector<ChildSpec> specs;
+  specs.push_back(child_spec_with<Children>(ChildOptions{.registered = true}, "family",
+                                            child_server<int, Child>(std::ref(nursery)), ConsumerSupervisorOptions{},
+                                            std::vector<SubscribeTo<int>>{feed}));
+  const auto tree = world.runtime.start<Supervisor>(SupervisorOptions{}, std::move(specs)).value();
+  world.run();
+  const Name<Children> family(world.runtime, "family");
+  for (int round = 1; round <= 3; ++round) {
+    world.cast(source, Source::Push{{round, 10 * round}});
+    EXPECT_EQ(nursery.starts.size(), 2U * static_cast<std::size_t>(round));
+    const Pid before = family.resolve().value().pid();
+    world.runtime.exit(before, ExitReason::kill);
+    world.run();
+    EXPECT_NE(family.resolve().value().pid(), before);
+  }
+  EXPECT_EQ(made.demands, (Counts{2, 2, 2, 2}));
+  EXPECT_FALSE(world.runtime.exit_reason(tree));
+}
+
+TEST(EventChildren, it_subscribes_at_its_start_or_says_why_it_does_not_start) {
+  World world;
+  Nursery nursery;
+  Seen made;
+  const auto source = world.source(std::ref(made));
+  const auto start = [&](SubscribeTo<int> wanted) {
+    return world.runtime.start<Children>(child_server<int, Child>(std::ref(nursery)), ConsumerSupervisorOptions{},
+                                         std::vector<SubscribeTo<int>>{std::move(wanted)});
+  };
+  EXPECT_TRUE(start({source, demand(3, 2)}));
+  world.cast(source, Source::Push{{1, 2, 3, 4}});
+  EXPECT_EQ(nursery.starts.size(), 3U);
+  EXPECT_NE(start({source, demand(0, 0)}).error().message().find("max_demand"), std::string_view::npos);
+  const Name<Source> nobody(world.runtime, "nobody");
+  EXPECT_EQ(start({nobody}).error().code(), ErrorCode::no_process);
+  EXPECT_TRUE(start({nobody, ending(CancelMode::temporary)}));
+  EXPECT_EQ(world.log.count("stage.not_subscribed"), 2U);
+  SubscribeOptions<int> lasting = demand(3, 0);
+  lasting.resubscribe = RestartBackoff{.initial = 50ms, .max = 1s};
+  EXPECT_TRUE(start({nobody, lasting}));
+  Seen later;
+  const auto somebody = world.runtime.start_with<Source>({.name = "nobody"}, std::ref(later)).value();
+  world.runtime.advance(1s);
+  world.cast(somebody, Source::Push{{7}});
+  EXPECT_EQ(nursery.starts[7], 1U);
 }
 
 }  // namespace

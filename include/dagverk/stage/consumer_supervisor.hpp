@@ -84,10 +84,12 @@ struct ConsumerSupervisorOptions {
 ///            it. A start that fails is a child that ends. Of each subscription at most max_demand children live; once
 ///            no more than min_demand are running or still to come, what is missing to max_demand is asked for
 ///            (GenStage counts freed places instead). A subscription's end leaves its children running; the
-///            supervisor's own ends them. Subscribe it with `subscribe_blocking` and the like.
+///            supervisor's own ends them. Subscribe it with `subscribe_blocking` and the like; what it is given to
+///            subscribe to at its start it subscribes to again when a supervisor restarts it.
 /// Threads:   as GenServer; children run wherever the runtime runs them.
-/// Errors:    a child's crash is logged by the runtime and hurts nobody else. Options out of range, or `transient` for
-///            events that cannot be copied, fail the start.
+/// Errors:    a child's crash is logged by the runtime and hurts nobody else. Options out of range, of a subscription
+///            too, or `transient` for events that cannot be copied, fail the start; so does, with `no_process`, a name
+///            to subscribe to that nobody holds, unless that subscription is temporary or has a back-off.
 /// Bounds:    max_demand children per subscription, and what StartChild adds.
 template <class In>
 class ConsumerSupervisor final : public GenServer<ConsumerSupervisor<In>>,
@@ -116,10 +118,24 @@ class ConsumerSupervisor final : public GenServer<ConsumerSupervisor<In>>,
     Pid child;
   };
 
-  explicit ConsumerSupervisor(EventChild<In> child, ConsumerSupervisorOptions options = {})
-      : child_(std::move(child)), options_(options) {
+  explicit ConsumerSupervisor(EventChild<In> child, ConsumerSupervisorOptions options = {},
+                              std::vector<SubscribeTo<In>> at_start = {})
+      : child_(std::move(child)), options_(options), at_start_(std::move(at_start)) {
     check_options();
     this_process::trap_exits();  // children are linked, so that they cannot outlive this process
+  }
+
+  void init() {
+    for (SubscribeTo<In>& wanted : std::exchange(at_start_, {})) {
+      using Call = detail::SubscribeCall<In>;
+      const Result<SubscriptionId> made =
+          Side::on_stage_message(Call{std::move(wanted.producer), std::move(wanted.options)});
+      if (made) continue;
+      if (made.error().code() == ErrorCode::invalid_argument) {
+        throw std::invalid_argument(std::string(made.error().message()));
+      }
+      detail::warn_not_subscribed(detail::type_name<ConsumerSupervisor>(), made.error().message());
+    }
   }
 
   void handle_events(Batch<In> events, const SubscriptionInfo& info) {
@@ -261,6 +277,7 @@ class ConsumerSupervisor final : public GenServer<ConsumerSupervisor<In>>,
 
   EventChild<In> child_;
   ConsumerSupervisorOptions options_;
+  std::vector<SubscribeTo<In>> at_start_;  // until init
   std::vector<Slots> slots_;
   detail::DrainState drain_;
   RestartHistory restarts_;

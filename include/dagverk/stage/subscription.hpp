@@ -147,4 +147,16 @@ template <class Event>
 using ProducerAddress = std::variant<ProducerRef<Event>, ProducerName<Event>>;
 
 }  // namespace detail
+
+/// A subscription that a stage is given to make when it starts: to whom, and how.
+///
+/// Semantics: `producer` is a ServerRef of a producer of `Event`, or a Name or RegisteredName of one, looked up at each
+///            start.
+/// Threads:   a value; any.
+template <class Event>
+struct SubscribeTo {
+  detail::ProducerAddress<Event> producer;
+  SubscribeOptions<Event> options = {};
+};
+
 }  // namespace dagverk
