@@ -1,5 +1,6 @@
 // What the three event managers have in common, shown for each; and what the two with a process per handler add.
 
+#include "dagverk/event/find_event_manager.hpp"
 #include "dagverk/event/serial_event_manager.hpp"
 #include "dagverk/event/staged_event_manager.hpp"
 #include "dagverk/event/supervised_event_manager.hpp"
@@ -274,6 +275,95 @@ TYPED_TEST(EventManagers, kinds_that_nobody_wants_are_not_produced) {
     SupervisedEventManager<Either> manager(this->runtime);
     check(manager);
   }
+}
+
+// --- names -----------------------------------------------------------------------------------------------------------
+
+TYPED_TEST(EventManagers, CC_GEV_002_a_name_that_a_running_manager_holds_is_refused_and_free_after_its_end) {
+  auto first = TypeParam::start_blocking(this->runtime, "audit");
+  ASSERT_TRUE(first) << first.error().message();
+  const auto second = TypeParam::start_blocking(this->runtime, "audit");
+  ASSERT_FALSE(second);
+  EXPECT_EQ(second.error().code(), ErrorCode::already_exists);
+  EXPECT_EQ(this->runtime.whereis("audit"), (*first)->pid());
+
+  bool refused_inside = false;
+  this->runtime.spawn([&refused_inside]() -> Async<void> {
+    auto starting = TypeParam::start("audit");
+    auto third = co_await starting;
+    refused_inside = !third && third.error().code() == ErrorCode::already_exists;
+  });
+  this->runtime.run_until_idle();
+  EXPECT_TRUE(refused_inside);
+
+  const std::size_t processes = this->runtime.process_count();
+  first->reset();
+  EXPECT_EQ(this->runtime.process_count(), processes - 1) << "those that were refused have left something";
+  EXPECT_EQ(find_event_manager_blocking<int>(this->runtime, "audit").error().code(), ErrorCode::no_process);
+  EXPECT_TRUE(TypeParam::start_blocking(this->runtime, "audit"));
+}
+
+TYPED_TEST(EventManagers, CC_GEV_003_a_name_is_a_text_that_is_not_empty) {
+  static_assert(!requires(RuntimeBase& runtime) { TypeParam::start_blocking(runtime, 42); });
+  const std::size_t processes = this->runtime.process_count();
+  const auto started = TypeParam::start_blocking(this->runtime, "");
+  ASSERT_FALSE(started);
+  EXPECT_EQ(started.error().code(), ErrorCode::invalid_argument);
+  EXPECT_EQ(this->runtime.process_count(), processes);
+}
+
+TYPED_TEST(EventManagers, who_knows_a_managers_name_can_do_with_it_what_its_owner_can) {
+  const auto owner = TypeParam::start_blocking(this->runtime, "audit").value();
+  auto found = find_event_manager_blocking<int>(this->runtime, "audit");
+  ASSERT_TRUE(found) << found.error().message();
+  EventManager<int>& named = **found;
+  EXPECT_FALSE(named.wants(0));
+  ASSERT_TRUE(named.add_handler_blocking(this->spec("a")));
+  EXPECT_TRUE(owner->wants(0));
+  EXPECT_TRUE(named.wants(0));
+  named.notify(1);
+  owner->notify(2);
+  EXPECT_EQ(named.sync_notify_blocking(3).value(), (Outcomes{{"a", EventFate::handled}}));
+  EXPECT_EQ(this->record.seen["a"], (std::vector<int>{1, 2, 3}));
+
+  found->reset();
+  this->runtime.run_until_idle();
+  EXPECT_EQ(owner->which_handlers_blocking().value(), std::vector<std::string>{"a"}) << "it was not the owner's end";
+
+  const auto again = find_event_manager_blocking<int>(this->runtime, "audit").value();
+  EXPECT_EQ(again->stop_blocking()->find("a")->delivered, 3U);
+  EXPECT_EQ(owner->which_handlers_blocking().error().code(), ErrorCode::no_process);
+  again->notify(4);
+  EXPECT_EQ(again->stats_blocking()->discarded, 1U);
+}
+
+TYPED_TEST(EventManagers, a_process_starts_and_finds_managers_by_name) {
+  std::vector<std::string> seen;
+  this->runtime.spawn([this, &seen]() -> Async<void> {
+    auto starting = TypeParam::start("inside");
+    auto started = co_await starting;
+    auto finding = find_event_manager<int>("inside");
+    auto found = co_await finding;
+    HandlerSpec<int> spec = this->spec("a");
+    Async<Result<void>> adding = (*found)->add_handler(std::move(spec));
+    Result<void> added = co_await adding;
+    Async<Result<std::vector<std::string>>> asking = (*started)->which_handlers();
+    Result<std::vector<std::string>> names = co_await asking;
+    if (added && names) seen = *names;
+    Async<Result<EventStats>> stopping = (*started)->stop();
+    static_cast<void>(co_await stopping);
+  });
+  this->runtime.run_until_idle();
+  EXPECT_EQ(seen, std::vector<std::string>{"a"});
+}
+
+TEST(FindEventManager, a_name_of_something_else_is_the_wrong_type) {
+  DeterministicRuntime runtime{DeterministicOptions{.seed = 1}};
+  const auto texts = SerialEventManager<std::string>::start_blocking(runtime, "texts").value();
+  EXPECT_EQ(find_event_manager_blocking<int>(runtime, "texts").error().code(), ErrorCode::wrong_type);
+  std::vector<std::string> told;
+  ASSERT_TRUE(runtime.start_with<Owner>(StartOptions{.name = "server"}, &told));
+  EXPECT_EQ(find_event_manager_blocking<int>(runtime, "server").error().code(), ErrorCode::wrong_type);
 }
 
 // --- a process per handler -------------------------------------------------------------------------------------------

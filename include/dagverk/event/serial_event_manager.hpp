@@ -1,9 +1,11 @@
 #pragma once
 
 #include "dagverk/event/detail/hub_manager.hpp"
+#include "dagverk/event/detail/named_start.hpp"
 #include "dagverk/event/detail/serial_hub.hpp"
 
 #include <cstddef>
+#include <utility>
 
 namespace dagverk {
 
@@ -32,12 +34,22 @@ struct SerialEventOptions {
 ///            where they stand.
 /// Bounds:    on the way in `ingress_max`.
 template <class E>
-class SerialEventManager final : public detail::HubManager<E, detail::SerialHub<E>> {
+class SerialEventManager final : public detail::HubManager<E, detail::SerialHub<E>>,
+                                 public detail::NamedStart<SerialEventManager<E>, SerialEventOptions> {
  public:
-  /// Starts the manager; anywhere, also inside a process.
+  /// Starts a manager without a name; anywhere, also inside a process. With a name: `start`, `start_blocking`.
   explicit SerialEventManager(RuntimeBase& runtime, SerialEventOptions options = {})
-      : detail::HubManager<E, detail::SerialHub<E>>(runtime, detail::hub_start(options.link), options.ingress_max,
-                                                    detail::SerialHubOptions{.kinds = options.kinds}) {}
+      : SerialEventManager(runtime, Base::begin(runtime, options.link, options.ingress_max, hub_options(options))) {}
+
+ private:
+  using Hub = detail::SerialHub<E>;
+  using Base = detail::HubManager<E, Hub>;
+  friend class detail::NamedStart<SerialEventManager, SerialEventOptions>;
+
+  SerialEventManager(RuntimeBase& runtime, detail::RunningHub<Hub> hub) : Base(runtime, std::move(hub), true) {}
+  [[nodiscard]] static detail::SerialHubOptions hub_options(const SerialEventOptions& options) {
+    return {.kinds = options.kinds};
+  }
 };
 
 }  // namespace dagverk

@@ -1,9 +1,11 @@
 #pragma once
 
 #include "dagverk/event/detail/hub_manager.hpp"
+#include "dagverk/event/detail/named_start.hpp"
 #include "dagverk/event/detail/staged_hub.hpp"
 
 #include <cstddef>
+#include <utility>
 
 namespace dagverk {
 
@@ -16,6 +18,8 @@ struct StagedEventOptions {
   /// and for each handler as `ingress`. Happens when publishers take every core from it. Bounds memory; at most
   /// `ingress_limit`.
   std::size_t ingress_max = 100'000;
+  /// Linked to the process that makes it, which becomes its parent: the manager ends with that process.
+  bool link = false;
 };
 
 /// The event manager whose handlers run concurrently, each on demand: the jobs' EventHub.
@@ -31,13 +35,22 @@ struct StagedEventOptions {
 /// Bounds:    per handler its rule, for all `wait` handlers `wait_events_max`, on the way in `ingress_max`; batches of
 ///            more than 1,024 events are cut, so that what is kept of one pins no more than that.
 template <class E>
-class StagedEventManager final : public detail::HubManager<E, detail::StagedHub<E>> {
+class StagedEventManager final : public detail::HubManager<E, detail::StagedHub<E>>,
+                                 public detail::NamedStart<StagedEventManager<E>, StagedEventOptions> {
  public:
-  /// Starts the manager; anywhere, also inside a process.
+  /// Starts a manager without a name; anywhere, also inside a process. With a name: `start`, `start_blocking`.
   explicit StagedEventManager(RuntimeBase& runtime, StagedEventOptions options = {})
-      : detail::HubManager<E, detail::StagedHub<E>>(
-            runtime, StartOptions(), options.ingress_max,
-            detail::StagedHubOptions{.kinds = options.kinds, .wait_events_max = options.wait_events_max}) {}
+      : StagedEventManager(runtime, Base::begin(runtime, options.link, options.ingress_max, hub_options(options))) {}
+
+ private:
+  using Hub = detail::StagedHub<E>;
+  using Base = detail::HubManager<E, Hub>;
+  friend class detail::NamedStart<StagedEventManager, StagedEventOptions>;
+
+  StagedEventManager(RuntimeBase& runtime, detail::RunningHub<Hub> hub) : Base(runtime, std::move(hub), true) {}
+  [[nodiscard]] static detail::StagedHubOptions hub_options(const StagedEventOptions& options) {
+    return {.kinds = options.kinds, .wait_events_max = options.wait_events_max};
+  }
 };
 
 }  // namespace dagverk

@@ -1,9 +1,11 @@
 #pragma once
 
 #include "dagverk/event/detail/hub_manager.hpp"
+#include "dagverk/event/detail/named_start.hpp"
 #include "dagverk/event/detail/staged_hub.hpp"
 
 #include <cstddef>
+#include <utility>
 
 namespace dagverk {
 
@@ -31,13 +33,23 @@ struct SupervisedEventOptions {
 ///            a process: there it only asks for the stop, so `co_await stop()` first.
 /// Bounds:    per handler its rule, on the way in `ingress_max`.
 template <class E>
-class SupervisedEventManager final : public detail::HubManager<E, detail::StagedHub<E>> {
+class SupervisedEventManager final : public detail::HubManager<E, detail::StagedHub<E>>,
+                                     public detail::NamedStart<SupervisedEventManager<E>, SupervisedEventOptions> {
  public:
-  /// Starts the manager; anywhere, also inside a process.
+  /// Starts a manager without a name; anywhere, also inside a process. With a name: `start`, `start_blocking`.
   explicit SupervisedEventManager(RuntimeBase& runtime, SupervisedEventOptions options = {})
-      : detail::HubManager<E, detail::StagedHub<E>>(
-            runtime, detail::hub_start(options.link), options.ingress_max,
-            detail::StagedHubOptions{.kinds = options.kinds, .wait_events_max = 0, .may_wait = false}) {}
+      : SupervisedEventManager(runtime, Base::begin(runtime, options.link, options.ingress_max, hub_options(options))) {
+  }
+
+ private:
+  using Hub = detail::StagedHub<E>;
+  using Base = detail::HubManager<E, Hub>;
+  friend class detail::NamedStart<SupervisedEventManager, SupervisedEventOptions>;
+
+  SupervisedEventManager(RuntimeBase& runtime, detail::RunningHub<Hub> hub) : Base(runtime, std::move(hub), true) {}
+  [[nodiscard]] static detail::StagedHubOptions hub_options(const SupervisedEventOptions& options) {
+    return {.kinds = options.kinds, .wait_events_max = 0, .may_wait = false};
+  }
 };
 
 }  // namespace dagverk

@@ -25,6 +25,13 @@ inline constexpr std::size_t ingress_limit = 1'000'000;
 
 namespace dagverk::detail {
 
+/// A manager's process, and what it shares with publishers.
+template <class Hub>
+struct RunningHub {
+  ServerRef<Hub> ref;
+  std::shared_ptr<HubShared> shared;  // with the process and every manager object of it; ends with the last of them
+};
+
 /// How a manager's process starts: linked to the process that makes the manager, or to nobody.
 [[nodiscard]] inline StartOptions hub_start(bool link) {
   StartOptions options;
@@ -34,14 +41,15 @@ namespace dagverk::detail {
 
 /// An event manager's object: everything that is the same whatever its process `Hub` does with events.
 ///
-/// Semantics: Hub is a GenServer that takes the HubMessages and is constructed from `Options` and the shared part.
+/// Semantics: Hub is a GenServer that takes the HubMessages and is constructed from its options and the shared part.
 /// Threads:   as EventManager.
-/// Lifetime:  borrows the runtime. The destructor stops the hub, as the managers say.
+/// Lifetime:  borrows the runtime. The destructor of an owner stops the hub, as the managers say; that of an object
+///            which was found by a name leaves it alone.
 template <class E, class Hub>
 class HubManager : public EventManager<E> {
  public:
   ~HubManager() override {
-    if (!RuntimeBase::alive(hub_.pid())) return;
+    if (!owns_ || !RuntimeBase::alive(hub_.pid())) return;
     if (this_process::inside()) {
       hub_.cast(typename Hub::StopSoon{event_stop_limit_default});
       return;
@@ -57,7 +65,7 @@ class HubManager : public EventManager<E> {
       shared_->discarded.fetch_add(1, std::memory_order_relaxed);
       return;
     }
-    if (hub_.pid().core()->mailbox_depth() >= ingress_max_) [[unlikely]] {
+    if (hub_.pid().core()->mailbox_depth() >= shared_->ingress_max) [[unlikely]] {
       shared_->refused.fetch_add(1, std::memory_order_relaxed);
       return;
     }
@@ -91,25 +99,28 @@ class HubManager : public EventManager<E> {
   [[nodiscard]] Pid pid() const noexcept { return hub_.pid(); }
 
  protected:
+  HubManager(RuntimeBase& runtime, RunningHub<Hub> hub, bool owns)
+      : EventManager<E>(std::shared_ptr<const std::atomic<std::uint64_t>>(hub.shared, &hub.shared->wanted)),
+        runtime_(runtime),
+        shared_(std::move(hub.shared)),
+        hub_(hub.ref),
+        owns_(owns) {}
+
+  /// Starts a process without a name, which cannot fail; anywhere.
   template <class Options>
-  HubManager(RuntimeBase& runtime, StartOptions start, std::size_t ingress_max, Options options)
-      : HubManager(runtime, std::move(start), ingress_max, std::move(options), std::make_shared<HubShared>()) {}
+  [[nodiscard]] static RunningHub<Hub> begin(RuntimeBase& runtime, bool link, std::size_t ingress_max,
+                                             Options options) {
+    auto shared = std::make_shared<HubShared>(std::min(ingress_max, ingress_limit));
+    const ServerRef<Hub> hub = start_unwaited<Hub>(runtime, hub_start(link), std::move(options), shared);
+    return {hub, std::move(shared)};
+  }
 
   [[nodiscard]] ServerRef<Hub> hub() const noexcept { return hub_; }
 
  private:
-  template <class Options>
-  HubManager(RuntimeBase& runtime, StartOptions start, std::size_t ingress_max, Options options,
-             std::shared_ptr<HubShared> shared)
-      : EventManager<E>(std::shared_ptr<const std::atomic<std::uint64_t>>(shared, &shared->wanted)),
-        runtime_(runtime),
-        ingress_max_(std::min(ingress_max, ingress_limit)),
-        shared_(std::move(shared)),
-        hub_(start_unwaited<Hub>(runtime, std::move(start), std::move(options), shared_)) {}
-
   void publish(Batch<E> part) {
     const std::size_t count = part.size();
-    if (shared_->under_way.fetch_add(count, std::memory_order_relaxed) + count > ingress_max_) {
+    if (shared_->under_way.fetch_add(count, std::memory_order_relaxed) + count > shared_->ingress_max) {
       shared_->under_way.fetch_sub(count, std::memory_order_relaxed);
       shared_->refused.fetch_add(count, std::memory_order_relaxed);
       return;
@@ -217,9 +228,9 @@ class HubManager : public EventManager<E> {
   [[nodiscard]] static Duration stop_patience(Duration limit) noexcept { return limit + 2 * handler_end_limit; }
 
   RuntimeBase& runtime_;
-  std::size_t ingress_max_;
   std::shared_ptr<HubShared> shared_;  // with the hub's process
   ServerRef<Hub> hub_;
+  const bool owns_;
 };
 
 }  // namespace dagverk::detail

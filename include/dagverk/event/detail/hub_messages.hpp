@@ -20,11 +20,12 @@ inline constexpr std::size_t shared_batch_events = 1024;  ///< larger batches ar
 
 /// What publishers and a manager's process share: publishers never wait for it.
 struct HubShared {
-  HubShared() = default;
+  explicit HubShared(std::size_t ingress) noexcept : ingress_max(ingress) {}
   HubShared(const HubShared&) = delete;
   HubShared& operator=(const HubShared&) = delete;
   ~HubShared() { delete last_stats.load(); }
 
+  const std::size_t ingress_max;            ///< messages, or events of batches, under way to the hub
   std::atomic<std::uint64_t> wanted{0};     ///< kinds; 0 without handlers and after the end
   std::atomic<std::uint64_t> discarded{0};  ///< events
   std::atomic<std::uint64_t> refused{0};    ///< events turned away because too many were under way to the hub
@@ -88,6 +89,9 @@ struct HubMessages {
   };
   struct StopSoon {
     Duration limit;
+  };
+  struct Share {  ///< from those who found the manager by its name
+    using Reply = std::shared_ptr<HubShared>;
   };
 };
 

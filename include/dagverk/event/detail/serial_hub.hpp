@@ -42,6 +42,7 @@ class SerialHub : public GenServer<SerialHub<E>> {
   using Stats = typename HubMessages<E>::Stats;
   using Stop = typename HubMessages<E>::Stop;
   using StopSoon = typename HubMessages<E>::StopSoon;
+  using Share = typename HubMessages<E>::Share;
   struct RunPending {};
   struct RemoveGone {};
 
@@ -179,6 +180,8 @@ class SerialHub : public GenServer<SerialHub<E>> {
     co_await end_all();
     this_process::stop(ExitReason::normal);
   }
+
+  std::shared_ptr<HubShared> handle_call(Share /*share*/) { return shared_; }
 
   // --- signals -------------------------------------------------------------------------------------------------------
   Async<void> handle_info(Down down) {

@@ -60,6 +60,7 @@ class StagedHub : public GenServer<StagedHub<E>> {
   using Stats = typename HubMessages<E>::Stats;
   using Stop = typename HubMessages<E>::Stop;
   using StopSoon = typename HubMessages<E>::StopSoon;
+  using Share = typename HubMessages<E>::Share;
   struct Flush {};
   struct Ask {
     std::uint64_t id;
@@ -303,6 +304,8 @@ class StagedHub : public GenServer<StagedHub<E>> {
     begin_stop(stop.limit);
   }
   void handle_cast(StopSoon stop) { begin_stop(stop.limit); }
+
+  std::shared_ptr<HubShared> handle_call(Share /*share*/) { return shared_; }
 
   void handle_cast(End /*end*/) {
     publish_last_stats();
