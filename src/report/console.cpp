@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <fstream>
 #include <sstream>
+#include <unistd.h>
 #include <variant>
 
 namespace dagverk {
@@ -113,8 +114,8 @@ class Console : public EventHandler<TestEvent> {
 
   void on(const TestFinished& test) {
     if (test.elapsed >= slow_from) note_slow(test);
-    const std::string name = detail::printable(concat(test.test_case, ".", test.name), true);
     if (test.state == TestState::passed || test.state == TestState::excluded) return;
+    const std::string name = detail::printable(concat(test.test_case, ".", test.name), true);
     if (test.state == TestState::skipped) {
       write(concat(yellow("SKIP "), name, test.reason.empty() ? "" : ": ", detail::printable(test.reason, true), "\n"));
       return;
@@ -223,7 +224,11 @@ class Console : public EventHandler<TestEvent> {
 }  // namespace
 
 FormatterSpec console_formatter(ConsoleReportOptions options) {
-  return event_handler<Console>("console", formatter_options(), std::move(options));
+  HandlerOptions handler = formatter_options();
+  if (!options.path.empty() || ::isatty(STDOUT_FILENO) != 1) {  // without a terminal there is no progress to show
+    handler.kinds = EventKinds::of<TestEvent, SuiteStarted, CaseStarted, TestFinished, CaseFinished, SuiteFinished>();
+  }
+  return event_handler<Console>("console", handler, std::move(options));
 }
 
 }  // namespace dagverk

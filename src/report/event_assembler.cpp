@@ -10,7 +10,7 @@ void EventAssembler::start_suite(std::string framework, std::uint64_t test_count
   if (suite_started_) return;
   suite_started_ = true;
   test_count_ = test_count;
-  events_.emplace_back(SuiteStarted{
+  publish(SuiteStarted{
       .program = program_, .framework = std::move(framework), .test_count = test_count, .started = started_});
 }
 
@@ -25,7 +25,7 @@ void EventAssembler::finish_test(std::int64_t steady_ns, TestState state, std::s
   test_->state = state;
   test_->reason = std::move(reason);
   test_->elapsed = Duration(steady_ns - test_started_ns_);
-  events_.emplace_back(std::move(*test_));
+  publish(std::move(*test_));
   test_.reset();
   ++tests_run_;
 }
@@ -33,7 +33,7 @@ void EventAssembler::finish_test(std::int64_t steady_ns, TestState state, std::s
 void EventAssembler::finish_case(std::int64_t steady_ns) {
   if (!case_) return;
   case_->elapsed = Duration(steady_ns - case_started_ns_);
-  events_.emplace_back(std::move(*case_));
+  publish(std::move(*case_));
   case_.reset();
 }
 
@@ -44,15 +44,17 @@ void EventAssembler::add(const TestRecord& record) {
       finish_case(record.steady_ns);
       case_started_ns_ = record.steady_ns;
       case_.emplace(CaseFinished{.name = std::string(record.a)});
-      events_.emplace_back(CaseStarted{.name = std::string(record.a)});
+      publish(CaseStarted{.name = std::string(record.a)});
       break;
     case RecordKind::test_started:
       test_started_ns_ = record.steady_ns;
       test_.emplace(TestFinished{.test_case = std::string(record.a), .name = std::string(record.b)});
-      events_.emplace_back(TestStarted{.test_case = std::string(record.a),
-                                       .name = std::string(record.b),
-                                       .file = std::string(record.c),
-                                       .line = static_cast<std::uint32_t>(record.number)});
+      if (wants<TestStarted>()) {
+        publish(TestStarted{.test_case = std::string(record.a),
+                            .name = std::string(record.b),
+                            .file = std::string(record.c),
+                            .line = static_cast<std::uint32_t>(record.number)});
+      }
       break;
     case RecordKind::failed:
       failures().push_back(TestFailure{.file = std::string(record.a),
@@ -61,7 +63,7 @@ void EventAssembler::add(const TestRecord& record) {
       break;
     case RecordKind::test_finished: finish_test(record.steady_ns, record.state, std::string(record.a)); break;
     case RecordKind::test_excluded:
-      events_.emplace_back(TestFinished{
+      publish(TestFinished{
           .test_case = std::string(record.a), .name = std::string(record.b), .state = TestState::excluded});
       break;
     case RecordKind::case_finished: finish_case(record.steady_ns); break;
@@ -72,7 +74,7 @@ void EventAssembler::add(const TestRecord& record) {
   }
 }
 
-void EventAssembler::end(SteadyTime now, std::string died_of, int exit_status) {
+SuiteFinished EventAssembler::end(SteadyTime now, std::string died_of, int exit_status) {
   const std::int64_t steady_ns = now.time_since_epoch().count();
   start_suite("", 0);
   if (!suite_finished_) {
@@ -83,7 +85,7 @@ void EventAssembler::end(SteadyTime now, std::string died_of, int exit_status) {
   finish_case(steady_ns);
   suite_.crash = std::move(died_of);
   suite_.not_run = test_count_ > tests_run_ ? test_count_ - tests_run_ : 0;
-  events_.emplace_back(std::move(suite_));
+  return std::move(suite_);
 }
 
 }  // namespace dagverk::detail

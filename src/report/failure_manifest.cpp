@@ -4,7 +4,6 @@
 #include "dagverk/base/concat.hpp"
 #include "dagverk/report/formatters.hpp"
 
-#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
@@ -15,13 +14,15 @@
 namespace dagverk {
 namespace {
 
-/// Remembers how each test of this run ended, and at the end replaces what the manifest said of them.
+/// Replaces what the manifest says of the tests of this run. Keeps the names of those that failed, now or earlier, and
+/// of those that passed in the case that is running.
 class Manifest : public EventHandler<TestEvent> {
  public:
   explicit Manifest(std::string path) : path_(std::move(path)) {}
 
   void init() {
-    if (Result<std::vector<std::string>> earlier = read_failure_manifest(path_)) failed_ = std::move(*earlier);
+    Result<std::vector<std::string>> earlier = read_failure_manifest(path_);
+    if (earlier) failed_before_.insert(earlier->begin(), earlier->end());
   }
 
   void handle_event(const TestEvent& event) {
@@ -38,29 +39,32 @@ class Manifest : public EventHandler<TestEvent> {
  private:
   void note(const TestFinished& test) {
     if (test.state == TestState::excluded) return;
-    const std::string name = detail::printable(concat(test.test_case, ".", test.name), true);
-    run_.insert(name);
-    if (test.state == TestState::failed || test.state == TestState::invalid || test.state == TestState::crashed) {
-      failed_now_.insert(name);
-    } else {
-      passed_in_case_.push_back(name);
+    std::string name;
+    detail::append_printable(name, test.test_case, true);
+    name += '.';
+    detail::append_printable(name, test.name, true);
+    failed_before_.erase(name);
+    switch (test.state) {
+      case TestState::failed:
+      case TestState::invalid:
+      case TestState::crashed: failed_now_.insert(std::move(name)); break;
+      case TestState::passed: passed_in_case_.push_back(std::move(name)); break;
+      case TestState::skipped:
+      case TestState::excluded: break;
     }
   }
 
   void write() {
-    std::erase_if(failed_, [this](const std::string& name) { return run_.contains(name); });
-    failed_.insert(failed_.end(), failed_now_.begin(), failed_now_.end());
-    std::sort(failed_.begin(), failed_.end());
+    failed_now_.merge(failed_before_);
     detail::ReportFile file(path_);
     file.open();
     file.write("# Tests that failed. To run only these: DAGVERK_REPORT_RERUN=<this file> <the test program>\n");
-    for (const std::string& name : failed_) file.write(name + "\n");
+    for (const std::string& name : failed_now_) file.write(name + "\n");
     file.flush();
   }
 
   std::string path_;
-  std::vector<std::string> failed_;
-  std::set<std::string> run_;
+  std::set<std::string> failed_before_;  ///< and not run until now
   std::set<std::string> failed_now_;
   std::vector<std::string> passed_in_case_;
 };
@@ -68,7 +72,9 @@ class Manifest : public EventHandler<TestEvent> {
 }  // namespace
 
 FormatterSpec failure_manifest(std::string path) {
-  return event_handler<Manifest>("failed", formatter_options(), std::move(path));
+  HandlerOptions options = formatter_options();
+  options.kinds = EventKinds::of<TestEvent, TestFinished, CaseFinished, SuiteFinished>();
+  return event_handler<Manifest>("failed", options, std::move(path));
 }
 
 Result<std::vector<std::string>> read_failure_manifest(const std::string& path) {

@@ -1,52 +1,98 @@
 #include "report/report_file.hpp"
 #include "report/text.hpp"
 
-#include "dagverk/base/concat.hpp"
 #include "dagverk/report/formatters.hpp"
 
+#include <cstdint>
 #include <span>
+#include <string>
+#include <string_view>
+#include <utility>
 #include <variant>
+#include <vector>
 
 namespace dagverk {
 namespace {
 
-using detail::json_text;
+/// Appends members to an object; the braces are the caller's.
+class JsonObject {
+ public:
+  explicit JsonObject(std::string& out) : out_(out) {}
 
-std::string failures_json(const std::vector<TestFailure>& failures) {
-  std::string text = "[";
-  for (const TestFailure& failure : failures) {
-    text += concat(text.size() > 1 ? "," : "", R"({"file":)", json_text(failure.file), R"(,"line":)", failure.line,
-                   R"(,"message":)", json_text(failure.message), "}");
+  void text(std::string_view name, std::string_view value) {
+    member(name);
+    detail::append_json(out_, value);
   }
-  return text + "]";
-}
+  void number(std::string_view name, std::uint64_t value) {
+    member(name);
+    detail::append_number(out_, value);
+  }
+  void elapsed(Duration duration) { number("elapsed_ns", static_cast<std::uint64_t>(duration.count())); }
+  void failures(const std::vector<TestFailure>& failures) {
+    member("failures");
+    out_ += '[';
+    for (const TestFailure& failure : failures) {
+      out_ += &failure == failures.data() ? "{" : ",{";
+      JsonObject object(out_);
+      object.text("file", failure.file);
+      object.number("line", failure.line);
+      object.text("message", failure.message);
+      out_ += '}';
+    }
+    out_ += ']';
+  }
 
-std::string json_of(const SuiteStarted& event) {
-  return concat(R"({"event":"suite_started","program":)", json_text(event.program), R"(,"framework":)",
-                json_text(event.framework), R"(,"tests":)", event.test_count, R"(,"started_at_epoch_ns":)",
-                event.started.time_since_epoch().count(), "}\n");
+ private:
+  void member(std::string_view name) {
+    if (!std::exchange(first_, false)) out_ += ',';
+    out_ += '"';
+    out_ += name;
+    out_ += "\":";
+  }
+
+  std::string& out_;
+  bool first_ = true;
+};
+
+void describe(JsonObject& object, const SuiteStarted& event) {
+  object.text("event", "suite_started");
+  object.text("program", event.program);
+  object.text("framework", event.framework);
+  object.number("tests", event.test_count);
+  object.number("started_at_epoch_ns", static_cast<std::uint64_t>(event.started.time_since_epoch().count()));
 }
-std::string json_of(const CaseStarted& event) {
-  return concat(R"({"event":"case_started","case":)", json_text(event.name), "}\n");
+void describe(JsonObject& object, const CaseStarted& event) {
+  object.text("event", "case_started");
+  object.text("case", event.name);
 }
-std::string json_of(const TestStarted& event) {
-  return concat(R"({"event":"test_started","case":)", json_text(event.test_case), R"(,"test":)", json_text(event.name),
-                R"(,"file":)", json_text(event.file), R"(,"line":)", event.line, "}\n");
+void describe(JsonObject& object, const TestStarted& event) {
+  object.text("event", "test_started");
+  object.text("case", event.test_case);
+  object.text("test", event.name);
+  object.text("file", event.file);
+  object.number("line", event.line);
 }
-std::string json_of(const TestFinished& event) {
-  return concat(R"({"event":"test_finished","case":)", json_text(event.test_case), R"(,"test":)", json_text(event.name),
-                R"(,"state":")", to_string(event.state), R"(","elapsed_ns":)", event.elapsed.count(), R"(,"reason":)",
-                json_text(event.reason), R"(,"failures":)") +
-         failures_json(event.failures) + "}\n";
+void describe(JsonObject& object, const TestFinished& event) {
+  object.text("event", "test_finished");
+  object.text("case", event.test_case);
+  object.text("test", event.name);
+  object.text("state", to_string(event.state));
+  object.elapsed(event.elapsed);
+  object.text("reason", event.reason);
+  object.failures(event.failures);
 }
-std::string json_of(const CaseFinished& event) {
-  return concat(R"({"event":"case_finished","case":)", json_text(event.name), R"(,"elapsed_ns":)",
-                event.elapsed.count(), R"(,"failures":)", failures_json(event.failures), "}\n");
+void describe(JsonObject& object, const CaseFinished& event) {
+  object.text("event", "case_finished");
+  object.text("case", event.name);
+  object.elapsed(event.elapsed);
+  object.failures(event.failures);
 }
-std::string json_of(const SuiteFinished& event) {
-  return concat(R"({"event":"suite_finished","elapsed_ns":)", event.elapsed.count(), R"(,"crash":)",
-                json_text(event.crash), R"(,"not_run":)", event.not_run, R"(,"failures":)",
-                failures_json(event.failures), "}\n");
+void describe(JsonObject& object, const SuiteFinished& event) {
+  object.text("event", "suite_finished");
+  object.elapsed(event.elapsed);
+  object.text("crash", event.crash);
+  object.number("not_run", event.not_run);
+  object.failures(event.failures);
 }
 
 /// What is there after each batch is in the file: a reader may follow it.
@@ -57,8 +103,12 @@ class JsonLines : public EventHandler<TestEvent> {
   void init() { file_.open(); }
 
   void handle_batch(std::span<const TestEvent> events) {
+    std::string& out = file_.kept();
     for (const TestEvent& event : events) {
-      file_.write(std::visit([](const auto& happened) { return json_of(happened); }, event));
+      out += '{';
+      JsonObject object(out);
+      std::visit([&object](const auto& happened) { describe(object, happened); }, event);
+      out += "}\n";
     }
     file_.flush();
   }

@@ -19,6 +19,8 @@ class ReportFile {
   void open();
   /// Keeps `text`, and writes what is kept when that is much.
   void write(std::string_view text);
+  /// What is kept and not written yet; to append to before a `flush`.
+  [[nodiscard]] std::string& kept() noexcept { return kept_; }
   void flush();
   [[nodiscard]] bool is_terminal() const;
 

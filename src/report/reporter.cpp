@@ -7,7 +7,6 @@
 #include "dagverk/event/supervised_event_manager.hpp"
 #include "dagverk/runtime/runtime.hpp"
 
-#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
@@ -24,10 +23,13 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr std::size_t batch_events_max = 4096;
+constexpr std::size_t batch_events_max = 256;
+constexpr std::size_t under_way_bytes_max = std::size_t{512} * 1024;
+// A record makes two events at most: fewer are under way than any formatter's queue takes.
+static_assert(2 * under_way_bytes_max / record_size_min < formatter_queue_limit);
 constexpr Duration formatter_limit = 30s;
 constexpr Duration quick_limit = 50ms;
-constexpr Duration late_poll = 1ms;
+constexpr Duration late_poll = 100us;
 constexpr int last_records_limit_ms = 2000;
 
 void say(const std::string& line) {
@@ -48,19 +50,29 @@ class Formatting {
     }
   }
 
-  /// Returns when all formatters have had all of `events`. One that hangs is waited for once.
-  void publish(std::vector<TestEvent> events) {
-    for (std::size_t first = 0; first < events.size(); first += batch_events_max) {
-      const std::size_t last = std::min(first + batch_events_max, events.size());
-      for (std::size_t index = first; index + 1 < last; ++index) events_.notify(std::move(events[index]));
-      const auto outcomes = events_.sync_notify_blocking(std::move(events[last - 1]), quick_limit);
-      const auto is_late = [](const HandlerOutcome& outcome) { return outcome.fate == EventFate::pending; };
-      if (outcomes && std::any_of(outcomes->begin(), outcomes->end(), is_late)) wait_for_late();
+  /// What the formatters want now.
+  [[nodiscard]] EventKinds wanted() const noexcept {
+    EventKinds kinds = EventKinds::none();
+    for (unsigned kind = 0; kind < EventKind<TestEvent>::count; ++kind) {
+      if (events_.wants(kind)) kinds = kinds | EventKinds::from_word(std::uint64_t{1} << kind);
     }
+    return kinds;
   }
 
-  /// Ends the formatters and says who was dropped and why.
-  void finish() {
+  /// Gives the formatters `events`, made of `size_bytes` of records. When much waits for them, this waits for them
+  /// first; for one that hangs, once.
+  void publish(Batch<TestEvent> events, std::size_t size_bytes) {
+    if (under_way_bytes_ != 0 && under_way_bytes_ + size_bytes > under_way_bytes_max) {
+      wait_for_late();
+      under_way_bytes_ = 0;
+    }
+    under_way_bytes_ += size_bytes;
+    events_.notify(std::move(events));
+  }
+
+  /// Ends the formatters, after a last event, and says who was dropped and why.
+  void finish(SuiteFinished last) {
+    static_cast<void>(events_.sync_notify_blocking(std::move(last), quick_limit).has_value());
     wait_for_late();
     if (!hung_) static_cast<void>(events_.stop_blocking(formatter_limit).has_value());
   }
@@ -100,13 +112,15 @@ class Formatting {
 
   Runtime runtime_;
   SupervisedEventManager<TestEvent> events_;
+  std::size_t under_way_bytes_ = 0;
   bool hung_ = false;
 };
 
-/// The reporter's ends of the stream and of the guard's message.
+/// The reporter's ends of the stream and of the guard's message. Passes on what comes in.
 class Intake {
  public:
-  Intake(const ReporterInput& input, EventAssembler& assembler) : input_(input), assembler_(assembler) {}
+  Intake(const ReporterInput& input, EventAssembler& assembler, Formatting& formatting)
+      : input_(input), assembler_(assembler), formatting_(formatting) {}
 
   /// Waits for more; false once the program has ended and all it told is here.
   [[nodiscard]] bool wait() {
@@ -136,7 +150,14 @@ class Intake {
 
   void take(std::string_view bytes) {
     reader_.add(bytes);
-    while (const std::optional<TestRecord> record = reader_.next()) assembler_.add(*record);
+    std::size_t size_bytes = 0;
+    while (const std::optional<TestRecord> record = reader_.next()) {
+      assembler_.add(*record);
+      size_bytes += encoded_size(*record);
+      if (assembler_.size() < batch_events_max) continue;
+      formatting_.publish(assembler_.take(), std::exchange(size_bytes, 0));
+    }
+    formatting_.publish(assembler_.take(), size_bytes);
   }
 
   /// The guard has spoken or is dead, so the program is (about to be) dead too: what it told is in the stream or in the
@@ -151,6 +172,7 @@ class Intake {
 
   ReporterInput input_;
   EventAssembler& assembler_;
+  Formatting& formatting_;
   RecordReader reader_;
   std::uint64_t received_ = 0;
   std::optional<ProgramEnd> end_;
@@ -168,13 +190,16 @@ void run_reporter(const ReporterInput& input, std::vector<FormatterSpec> formatt
   const Clock& clock = system_clock();
   EventAssembler assembler(std::move(program), clock.wall_now(), clock.steady_now());
   Formatting formatting(std::move(formatters));
-  Intake intake(input, assembler);
-  while (intake.wait()) formatting.publish(assembler.take());
-  const ProgramEnd end = intake.end().value_or(ProgramEnd{.signal = SIGKILL});
-  assembler.end(clock.steady_now(), end.signal == 0 ? "" : signal_name(end.signal), end.exit_status);
-  formatting.publish(assembler.take());
+  assembler.want(formatting.wanted());
+  Intake intake(input, assembler, formatting);
+  while (intake.wait()) {
+  }
   if (intake.broken()) say("the test program has overwritten its memory: the reports end early");
-  formatting.finish();
+  const ProgramEnd end = intake.end().value_or(ProgramEnd{.signal = SIGKILL});
+  SuiteFinished last =
+      assembler.end(clock.steady_now(), end.signal == 0 ? "" : signal_name(end.signal), end.exit_status);
+  formatting.publish(assembler.take(), 0);
+  formatting.finish(std::move(last));
   if (formatting.hung()) ::_exit(0);
 }
 

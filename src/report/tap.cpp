@@ -5,8 +5,12 @@
 #include "dagverk/report/formatters.hpp"
 
 #include <cstdint>
+#include <span>
 #include <sstream>
+#include <string>
+#include <string_view>
 #include <variant>
+#include <vector>
 
 namespace dagverk {
 namespace {
@@ -18,23 +22,33 @@ class Tap : public EventHandler<TestEvent> {
 
   void init() { file_.open(); }
 
-  void handle_event(const TestEvent& event) {
-    std::visit([this](const auto& happened) { on(happened); }, event);
+  /// Whole lines at a time, so that what tests print to the same place does not come between.
+  void handle_batch(std::span<const TestEvent> events) {
+    for (const TestEvent& event : events) std::visit([this](const auto& happened) { on(happened); }, event);
+    file_.flush();
   }
 
  private:
-  void on(const SuiteStarted& /*suite*/) { write("TAP version 14\n"); }
-  void on(const CaseStarted& started) { write(concat("# ", detail::printable(started.name, true), "\n")); }
-  void on(const TestStarted& /*test*/) {}
+  void on(const SuiteStarted& /*suite*/) { out_ += "TAP version 14\n"; }
+  void on(const CaseStarted& started) {
+    out_ += "# ";
+    detail::append_printable(out_, started.name, true);
+    out_ += '\n';
+  }
+  void on(const TestStarted& /*test*/) {}  // not asked for
 
   void on(const TestFinished& test) {
     const bool good =
         test.state == TestState::passed || test.state == TestState::skipped || test.state == TestState::excluded;
-    std::string line =
-        concat(good ? "ok " : "not ok ", ++count_, " - ", detail::tap_text(concat(test.test_case, ".", test.name)));
-    if (test.state == TestState::skipped) line += concat(" # SKIP ", detail::printable(test.reason, true));
-    if (test.state == TestState::excluded) line += " # SKIP disabled";
-    write(line + "\n");
+    out_ += good ? "ok " : "not ok ";
+    detail::append_number(out_, ++count_);
+    out_ += " - ";
+    detail::append_tap(out_, test.test_case);
+    out_ += '.';
+    detail::append_tap(out_, test.name);
+    if (test.state == TestState::skipped) out_ += concat(" # SKIP ", detail::printable(test.reason, true));
+    if (test.state == TestState::excluded) out_ += " # SKIP disabled";
+    out_ += '\n';
     if (!good) diagnose(to_string(test.state), test.failures, test.reason);
   }
 
@@ -44,45 +58,43 @@ class Tap : public EventHandler<TestEvent> {
 
   void on(const SuiteFinished& finished) {
     if (!finished.failures.empty()) outside("(outside of all cases)", finished.failures);
-    write(concat("1..", count_, "\n"));
+    out_ += concat("1..", count_, "\n");
     if (!finished.crash.empty()) {
-      write(concat("Bail out! the test program ended with ", detail::printable(finished.crash, true), ", ",
-                   finished.not_run, " tests have not run\n"));
+      out_ += concat("Bail out! the test program ended with ", detail::printable(finished.crash, true), ", ",
+                     finished.not_run, " tests have not run\n");
     }
-    file_.flush();
   }
 
   void outside(std::string_view name, const std::vector<TestFailure>& failures) {
-    write(concat("not ok ", ++count_, " - ", detail::tap_text(name), " failed outside of its tests\n"));
+    out_ += concat("not ok ", ++count_, " - ");
+    detail::append_tap(out_, name);
+    out_ += " failed outside of its tests\n";
     diagnose("failed", failures, "");
   }
 
   void diagnose(std::string_view state, const std::vector<TestFailure>& failures, const std::string& reason) {
-    std::string text = concat("  ---\n  state: ", state, "\n");
-    if (!reason.empty()) text += concat("  reason: ", detail::json_text(reason), "\n");
-    if (!failures.empty()) text += "  failures:\n";
+    out_ += concat("  ---\n  state: ", state, "\n");
+    if (!reason.empty()) out_ += concat("  reason: ", detail::json_text(reason), "\n");
+    if (!failures.empty()) out_ += "  failures:\n";
     for (const TestFailure& failure : failures) {
-      text += concat("    - at: ", detail::json_text(concat(failure.file, ":", failure.line)), "\n      message: |\n");
+      out_ += concat("    - at: ", detail::json_text(concat(failure.file, ":", failure.line)), "\n      message: |\n");
       std::istringstream lines(detail::printable(failure.message));
-      for (std::string line; std::getline(lines, line);) text += concat("        ", line, "\n");
+      for (std::string line; std::getline(lines, line);) out_ += concat("        ", line, "\n");
     }
-    write(text + "  ...\n");
-  }
-
-  /// Whole lines at a time, so that what tests print to the same place does not come between.
-  void write(std::string_view text) {
-    file_.write(text);
-    file_.flush();
+    out_ += "  ...\n";
   }
 
   detail::ReportFile file_;
+  std::string& out_ = file_.kept();
   std::uint64_t count_ = 0;
 };
 
 }  // namespace
 
 FormatterSpec tap_formatter(std::string path) {
-  return event_handler<Tap>("tap", formatter_options(), std::move(path));
+  HandlerOptions options = formatter_options();
+  options.kinds = EventKinds::of<TestEvent, SuiteStarted, CaseStarted, TestFinished, CaseFinished, SuiteFinished>();
+  return event_handler<Tap>("tap", options, std::move(path));
 }
 
 }  // namespace dagverk

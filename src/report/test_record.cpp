@@ -15,6 +15,7 @@ struct Head {
   std::int64_t steady_ns;
   std::uint64_t number;
 };
+static_assert(sizeof(Head) == record_size_min);
 
 constexpr std::size_t record_size_max = std::size_t{1} << 26U;
 

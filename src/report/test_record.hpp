@@ -32,6 +32,7 @@ struct TestRecord {
   std::string_view c = {};
 };
 
+inline constexpr std::size_t record_size_min = 32;
 [[nodiscard]] std::size_t encoded_size(const TestRecord& record) noexcept;
 /// Writes `encoded_size` bytes.
 void encode(const TestRecord& record, char* to) noexcept;

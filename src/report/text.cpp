@@ -1,5 +1,6 @@
 #include "report/text.hpp"
 
+#include <charconv>
 #include <cstddef>
 #include <cstdint>
 
@@ -41,17 +42,26 @@ std::size_t sequence_size(std::string_view text) {
   return size;
 }
 
-/// Calls `character` with each sound sequence, `bad` with each byte that is not part of one.
+/// What is written as it stands by each of the forms below.
+constexpr bool is_plain(unsigned char byte) {
+  return byte >= 0x20 && byte < 0x7F && byte != '"' && byte != '\\' && byte != '<' && byte != '>' && byte != '&';
+}
+
+/// Appends runs of plain characters; calls `character` with each other sound sequence, `bad` with each byte that is not
+/// part of one. Nearly all text is plain, and is not looked at twice.
 template <class Character, class Bad>
-void walk(std::string_view text, Character character, Bad bad) {
-  while (!text.empty()) {
-    const std::size_t size = sequence_size(text);
-    if (size == 0) {
-      bad(static_cast<unsigned char>(text[0]));
-      text.remove_prefix(1);
+void walk(std::string& out, std::string_view text, Character character, Bad bad) {
+  for (std::size_t at = 0; at < text.size();) {
+    std::size_t end = at;
+    while (end < text.size() && is_plain(static_cast<unsigned char>(text[end]))) ++end;
+    out.append(text, at, end - at);
+    at = end;
+    if (at == text.size()) return;
+    if (const std::size_t size = sequence_size(text.substr(at)); size == 0) {
+      bad(static_cast<unsigned char>(text[at++]));
     } else {
-      character(text.substr(0, size));
-      text.remove_prefix(size);
+      character(text.substr(at, size));
+      at += size;
     }
   }
 }
@@ -61,17 +71,16 @@ void walk(std::string_view text, Character character, Bad bad) {
   return sequence.size() == 1 && (byte < 0x20 || byte == 0x7F);
 }
 
+void append_escaped(std::string& out, unsigned char byte) {
+  out += "\\x";
+  append_hex(out, byte);
+}
+
 }  // namespace
 
-std::string printable(std::string_view text, bool one_line) {
-  std::string out;
-  out.reserve(text.size());
-  const auto escape = [&](unsigned char byte) {
-    out += "\\x";
-    append_hex(out, byte);
-  };
+void append_printable(std::string& out, std::string_view text, bool one_line) {
   walk(
-      text,
+      out, text,
       [&](std::string_view sequence) {
         if (!is_control(sequence)) {
           out += sequence;
@@ -80,36 +89,38 @@ std::string printable(std::string_view text, bool one_line) {
         } else if (sequence[0] == '\t') {
           out += one_line ? "\\t" : "\t";
         } else {
-          escape(static_cast<unsigned char>(sequence[0]));
+          append_escaped(out, static_cast<unsigned char>(sequence[0]));
         }
       },
-      escape);
-  return out;
+      [&](unsigned char byte) { append_escaped(out, byte); });
 }
 
-std::string xml_text(std::string_view text) {
-  const std::string sound = printable(text);
-  std::string out;
-  out.reserve(sound.size());
-  for (const char character : sound) {
-    switch (character) {
-      case '&': out += "&amp;"; break;
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
-      case '"': out += "&quot;"; break;
-      case '\n': out += "&#10;"; break;
-      case '\t': out += "&#9;"; break;
-      default: out += character;
-    }
-  }
-  return out;
-}
-
-std::string json_text(std::string_view text) {
-  std::string out = "\"";
-  out.reserve(text.size() + 2);
+void append_xml(std::string& out, std::string_view text) {
   walk(
-      text,
+      out, text,
+      [&](std::string_view sequence) {
+        switch (sequence[0]) {
+          case '&': out += "&amp;"; return;
+          case '<': out += "&lt;"; return;
+          case '>': out += "&gt;"; return;
+          case '"': out += "&quot;"; return;
+          case '\n': out += "&#10;"; return;
+          case '\t': out += "&#9;"; return;
+          default: break;
+        }
+        if (is_control(sequence)) {
+          append_escaped(out, static_cast<unsigned char>(sequence[0]));
+        } else {
+          out += sequence;
+        }
+      },
+      [&](unsigned char byte) { append_escaped(out, byte); });
+}
+
+void append_json(std::string& out, std::string_view text) {
+  out += '"';
+  walk(
+      out, text,
       [&](std::string_view sequence) {
         switch (sequence[0]) {
           case '"': out += "\\\""; return;
@@ -131,16 +142,48 @@ std::string json_text(std::string_view text) {
         append_hex(out, byte);
       });
   out += '"';
+}
+
+std::string printable(std::string_view text, bool one_line) {
+  std::string out;
+  append_printable(out, text, one_line);
   return out;
 }
 
-std::string tap_text(std::string_view text) {
+std::string xml_text(std::string_view text) {
   std::string out;
-  for (const char character : printable(text, true)) {
-    if (character == '#' || character == '\\') out += '\\';
-    out += character;
-  }
+  append_xml(out, text);
   return out;
+}
+
+std::string json_text(std::string_view text) {
+  std::string out;
+  append_json(out, text);
+  return out;
+}
+
+void append_tap(std::string& out, std::string_view text) {
+  const std::size_t begin = out.size();
+  append_printable(out, text, true);
+  for (std::size_t at = begin; (at = out.find_first_of("#\\", at)) != std::string::npos; at += 2)
+    out.insert(at, 1, '\\');
+}
+
+void append_number(std::string& out, std::uint64_t number) {
+  char digits[20];
+  const auto written = std::to_chars(digits, digits + sizeof digits, number);
+  out.append(digits, static_cast<std::size_t>(written.ptr - digits));
+}
+
+void append_seconds(std::string& out, Duration duration) {
+  constexpr std::uint64_t us_per_s = 1'000'000;
+  const std::uint64_t us = duration.count() > 0 ? (static_cast<std::uint64_t>(duration.count()) + 500) / 1000 : 0;
+  append_number(out, us / us_per_s);
+  out += '.';
+  char digits[6];
+  std::uint64_t rest = us % us_per_s;
+  for (std::size_t digit = sizeof digits; digit-- > 0; rest /= 10) digits[digit] = static_cast<char>('0' + rest % 10);
+  out.append(digits, sizeof digits);
 }
 
 }  // namespace dagverk::detail

@@ -99,12 +99,13 @@ TEST(TestEvents, CC_EXU_005_a_case_starts_just_before_its_first_test) {
   assembler.add({.kind = RecordKind::test_finished});
   assembler.add({.kind = RecordKind::case_finished, .a = "Case"});
   assembler.add({.kind = RecordKind::suite_finished});
-  assembler.end({}, "", 0);
+  const SuiteFinished last = assembler.end({}, "", 0);
   DeterministicRuntime runtime;
   SupervisedEventManager<TestEvent> events(runtime);
   std::vector<std::string> seen;
   ASSERT_TRUE(events.add_handler_blocking(event_handler<Noting>("noting", {}, &seen)));
-  for (TestEvent& event : assembler.take()) events.notify(std::move(event));
+  events.notify(assembler.take());
+  events.notify(last);
   runtime.run_until_idle();
   EXPECT_EQ(seen, (std::vector<std::string>{"suite started", "case started", "test started", "test finished",
                                             "case finished", "suite finished"}));
@@ -212,16 +213,29 @@ TEST(TestRecords, a_run_that_ends_in_the_middle_is_completed) {
   assembler.add({.kind = RecordKind::case_started, .a = "Case"});
   assembler.add({.kind = RecordKind::test_started, .steady_ns = 10, .a = "Case", .b = "test"});
   assembler.add({.kind = RecordKind::failed, .a = "a.cpp", .b = "early"});
-  assembler.end(SteadyTime(Duration(25)), "SIGSEGV", 0);
-  const std::vector<TestEvent> events = assembler.take();
-  ASSERT_EQ(events.size(), 6U);
+  const SuiteFinished last = assembler.end(SteadyTime(Duration(25)), "SIGSEGV", 0);
+  const Batch<TestEvent> events = assembler.take();
+  ASSERT_EQ(events.size(), 5U);
   const auto& test = std::get<TestFinished>(events[3]);
   EXPECT_EQ(test.state, TestState::crashed);
   EXPECT_EQ(test.reason, "SIGSEGV");
   EXPECT_EQ(test.elapsed, Duration(15));
   EXPECT_EQ(test.failures.at(0).message, "early");
   EXPECT_EQ(std::get<CaseFinished>(events[4]).name, "Case");
-  EXPECT_EQ(std::get<SuiteFinished>(events[5]).not_run, 4U);
+  EXPECT_EQ(last.not_run, 4U);
+  EXPECT_EQ(last.crash, "SIGSEGV");
+}
+
+TEST(TestRecords, events_that_nobody_wants_are_not_built) {
+  EventAssembler assembler("program", {}, {});
+  assembler.want(EventKinds::of<TestEvent, TestFinished>());
+  assembler.add({.kind = RecordKind::case_started, .a = "Case"});
+  assembler.add({.kind = RecordKind::test_started, .a = "Case", .b = "test"});
+  EXPECT_EQ(assembler.size(), 0U);
+  assembler.add({.kind = RecordKind::test_finished});
+  const Batch<TestEvent> events = assembler.take();
+  ASSERT_EQ(events.size(), 1U);
+  EXPECT_EQ(std::get<TestFinished>(events[0]).name, "test");
 }
 
 TEST(Reporter, is_not_split_off_once_there_are_threads) {
@@ -244,7 +258,12 @@ TEST(ReportTexts, are_sound_whatever_goes_in) {
       << "surrogates, non-characters and the second block's controls are no text";
   EXPECT_EQ(detail::xml_text("<a b=\"&\">\n"), "&lt;a b=&quot;&amp;&quot;&gt;&#10;");
   EXPECT_EQ(detail::json_text("\"\\\n\x01\xff"), "\"\\\"\\\\\\n\\u0001\\\\xff\"");
-  EXPECT_EQ(detail::tap_text("a # b \\ c\n"), "a \\# b \\\\ c\\\\n");
+  std::string tap = "# ";
+  detail::append_tap(tap, "a # b \\ c\n");
+  EXPECT_EQ(tap, "# a \\# b \\\\ c\\\\n");
+  std::string times;
+  for (const std::int64_t ns : {-1, 0, 499, 500, 1'999'999'999}) detail::append_seconds(times += ' ', Duration(ns));
+  EXPECT_EQ(times, " 0.000000 0.000000 0.000000 0.000001 2.000000");
 }
 
 }  // namespace

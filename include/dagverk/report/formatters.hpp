@@ -37,7 +37,7 @@ struct ConsoleReportOptions {
 
 /// For people: a line for each case, failures with the source around them, the slowest tests, how to run what failed.
 [[nodiscard]] FormatterSpec console_formatter(ConsoleReportOptions options = {});
-/// JUnit XML, written when the run ends: one `testsuite` a case. Keeps the run's results in memory until then.
+/// JUnit XML, complete when the run ends: one `testsuite` a case, kept in memory until that case ends.
 [[nodiscard]] FormatterSpec junit_formatter(std::string path);
 /// TAP version 14. An empty path: standard output.
 [[nodiscard]] FormatterSpec tap_formatter(std::string path);
