@@ -31,7 +31,7 @@ ARROWS = {
 }
 
 # A room of several targets: what only one of its parts needs, the others' users do not link.
-NET_TARGETS = ["net_http_client"]
+NET_TARGETS = ["net_http_client", "net_redis"]
 
 # Third-party headers: a pattern, the rooms whose sources may include it, the rooms whose public headers may.
 THIRD_PARTY = [

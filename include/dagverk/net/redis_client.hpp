@@ -70,7 +70,7 @@ struct RedisOptions {
   Duration reconnect_max = std::chrono::seconds(1);
   Duration dead_after = std::chrono::seconds(10);  ///< an idle peer that vanished (TCP keepalive)
   std::size_t queued_bytes_max = 64 << 20;         ///< not yet written
-  std::size_t commands_max = 1 << 17;              ///< sent or queued, and not yet answered
+  std::size_t commands_max = 1 << 17;              ///< sent or queued, and not yet answered; a batch is one
   std::size_t reply_bytes_max = 64 << 20;          ///< of one reply, all its strings
   std::size_t reply_items_max = 1 << 20;           ///< of one reply, all its arrays
   bool require_master = false;                     ///< only a master will do; with Sentinels always

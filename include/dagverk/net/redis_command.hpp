@@ -83,6 +83,8 @@ class RedisScriptCall {
   }
 
   [[nodiscard]] const RedisScript& script() const noexcept { return script_; }
+  /// About how many bytes it takes on the wire, by its SHA-1.
+  [[nodiscard]] std::size_t size_bytes() const noexcept { return 80 + keys_.body_.size() + arguments_.body_.size(); }
   /// Appends its wire form: EVALSHA, or EVAL with the text.
   void encode(std::string& out, bool with_text) const;
 
@@ -90,6 +92,12 @@ class RedisScriptCall {
   RedisScript script_;
   RedisCommand keys_ = RedisCommand();
   RedisCommand arguments_ = RedisCommand();
+};
+
+/// A script's place in a batch.
+struct RedisNumberedScript {
+  std::size_t index;
+  RedisScriptCall call;
 };
 
 /// Commands that go out in one write, one after the other, and whose replies come back together.
@@ -105,14 +113,11 @@ class RedisBatch {
 
  private:
   friend class RedisClient;
-  struct Script {
-    std::size_t index;
-    RedisScriptCall call;
-  };
 
   std::string bytes_ = {};
   std::size_t size_ = 0;
-  std::vector<Script> scripts_ = {};  // to be sent again with their text when the server does not know them
+  std::vector<RedisNumberedScript> scripts_ =
+      {};  // to be sent again with their text when the server does not know them
 };
 
 }  // namespace dagverk::net

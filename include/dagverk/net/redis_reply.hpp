@@ -55,6 +55,7 @@ class RedisReply {
   friend bool operator==(const RedisReply&, const RedisReply&) = default;
 
  private:
+  friend class RedisReader;  // makes arrays grow
   struct Status {
     std::string text;
     friend bool operator==(const Status&, const Status&) = default;
