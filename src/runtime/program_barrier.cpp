@@ -1,4 +1,4 @@
-#include "program_barrier.hpp"
+#include "dagverk/runtime/detail/program_barrier.hpp"
 
 #include "dagverk/base/assert.hpp"
 

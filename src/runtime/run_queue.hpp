@@ -1,9 +1,9 @@
 #pragma once
 
 #include "cycles.hpp"
-#include "program_barrier.hpp"
 
 #include "dagverk/runtime/detail/process_core.hpp"
+#include "dagverk/runtime/detail/program_barrier.hpp"
 
 #include <array>
 #include <atomic>

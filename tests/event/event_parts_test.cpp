@@ -86,9 +86,9 @@ TEST(HandlerRestarts, a_first_wait_beyond_the_limit_is_the_limit) {
   EXPECT_EQ(history.crashed(SteadyTime{} + 1s), 2s);
 }
 
-TEST(HandlerProgress, counts_in_one_word_and_keeps_the_managers_marks) {
+TEST(HandlerProgress, counts_in_one_word_and_sees_the_managers_marks) {
   detail::HandlerProgress progress;
-  progress.looks_at(3, 5);
+  EXPECT_TRUE(progress.looks_at(3, 5));
   EXPECT_TRUE(progress.delivered(16'384));
   EXPECT_TRUE(progress.filtered(100));
   detail::HandlerProgress::View view = progress.view();
@@ -102,7 +102,8 @@ TEST(HandlerProgress, counts_in_one_word_and_keeps_the_managers_marks) {
   EXPECT_FALSE(progress.may_go_on());
   EXPECT_FALSE(progress.delivered(1)) << "counted, and told to end";
   EXPECT_EQ(progress.view().delivered, 16'385U);
-  progress.looks_at(0, 0);
+  EXPECT_FALSE(progress.looks_at(1, 2)) << "user code is not to begin";
+  progress.looks_away();
   EXPECT_EQ(progress.give_up().failing_count, 0U);
   progress.restart_count();
   EXPECT_EQ(progress.view().settled(), 0U);

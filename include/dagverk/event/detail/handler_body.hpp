@@ -46,32 +46,38 @@ class HandlerWork {
   void take(std::vector<Batch<E>> batches) {
     batches_ = std::move(batches);
     batch_ = 0;
-    offset_ = 0;
+    rest_ = batches_.empty() ? std::span<const E>() : batches_.front().span();
   }
   void begin_turn() {
     steps_ = 0;
+    next_look_ = 2;
     began_ = clock_.steady_now();
   }
   /// Looked at between callbacks: a handler gives way after so many events or half a millisecond, so that exit signals
-  /// are seen and nobody takes a slow handler with a full hand for a stuck one. The clock is read now and then.
+  /// are seen and nobody takes a slow handler with a full hand for a stuck one. The clock is read now and then: a turn
+  /// is four times too long at most.
   [[nodiscard]] bool turn_is_over() {
     ++steps_;
-    if (steps_ > turn_steps_max) return true;
-    const bool power_of_two = (steps_ & (steps_ - 1)) == 0;
-    return power_of_two && steps_ > 1 && clock_.steady_now() - began_ > turn_length;
+    if (steps_ < next_look_) [[likely]]
+      return false;
+    next_look_ = 4 * steps_;
+    return steps_ >= turn_steps_max || clock_.steady_now() - began_ > turn_length;
   }
   /// The rest of the first batch that is not done; empty when all are.
-  [[nodiscard]] std::span<const E> rest() const {
-    return batch_ == batches_.size() ? std::span<const E>() : batches_[batch_].span().subspan(offset_);
-  }
+  [[nodiscard]] std::span<const E> rest() const noexcept { return rest_; }
 
   [[nodiscard]] bool filters() const noexcept { return kinds_ != EventKinds::all() || static_cast<bool>(selector_); }
   [[nodiscard]] bool accepts(const E& event) const {
     return kinds_.contains(EventKind<E>::of(event)) && (!selector_ || selector_(event));
   }
 
-  void looks_at(std::size_t offset, std::size_t count) noexcept { progress_.looks_at(offset, count); }
   /// These return false when the handler is to go on with nothing.
+  [[nodiscard]] bool looks_at(std::size_t offset, std::size_t count) noexcept {
+    if (progress_.looks_at(offset, count)) [[likely]]
+      return true;
+    end_turn();
+    return false;
+  }
   [[nodiscard]] bool delivered(std::size_t count) {
     advance(count);
     return go_on(progress_.delivered(count));
@@ -81,11 +87,14 @@ class HandlerWork {
     return go_on(progress_.filtered(count));
   }
   [[nodiscard]] bool may_go_on() const noexcept { return progress_.may_go_on(); }
-  void end_turn() noexcept { progress_.looks_at(0, 0); }
-  void drop() noexcept { batches_.clear(); }
+  void end_turn() noexcept { progress_.looks_away(); }
+  void drop() noexcept {
+    rest_ = {};
+    batches_.clear();
+  }
 
  private:
-  static constexpr std::size_t turn_steps_max = 128;
+  static constexpr std::size_t turn_steps_max = 512;
   static constexpr Duration turn_length = std::chrono::microseconds(500);
 
   /// Also no, when the handler has asked for its own end in the callback that has just returned.
@@ -96,11 +105,9 @@ class HandlerWork {
   }
 
   void advance(std::size_t count) {
-    offset_ += count;
-    DAGVERK_ASSERT(offset_ <= batches_[batch_].size());
-    if (offset_ < batches_[batch_].size()) return;
-    ++batch_;
-    offset_ = 0;
+    DAGVERK_ASSERT(count <= rest_.size());
+    rest_ = rest_.subspan(count);
+    while (rest_.empty() && ++batch_ < batches_.size()) rest_ = batches_[batch_].span();
   }
 
   const Clock& clock_;
@@ -109,8 +116,9 @@ class HandlerWork {
   const std::function<bool(const E&)>& selector_;
   std::vector<Batch<E>> batches_;
   std::size_t batch_ = 0;
-  std::size_t offset_ = 0;
+  std::span<const E> rest_;  // of that batch
   std::size_t steps_ = 0;
+  std::size_t next_look_ = 0;
   SteadyTime began_{};
 };
 
@@ -194,7 +202,7 @@ class HandlerBodyOf final : public HandlerBody<E> {
         co_return rest.empty() ? TurnEnd::done : TurnEnd::again;
       }
       if (work.filters()) {
-        work.looks_at(0, 1);
+        if (!work.looks_at(0, 1)) co_return TurnEnd::ended;
         if (!work.accepts(rest.front())) {
           if (!work.filtered(1)) co_return TurnEnd::ended;
           continue;
@@ -205,12 +213,12 @@ class HandlerBodyOf final : public HandlerBody<E> {
         bool next_rejected = false;
         if (work.filters()) {
           for (count = 1; count < rest.size(); ++count) {
-            work.looks_at(count, 1);
+            if (!work.looks_at(count, 1)) co_return TurnEnd::ended;
             next_rejected = !work.accepts(rest[count]);
             if (next_rejected) break;
           }
         }
-        work.looks_at(0, count);
+        if (!work.looks_at(0, count)) co_return TurnEnd::ended;
         using R = decltype(handler_.handle_batch(rest));
         static_assert(std::is_void_v<R> || std::is_same_v<R, Async<void>>, "handle_batch returns void or Async<void>");
         if constexpr (is_async<R>) {
@@ -221,11 +229,11 @@ class HandlerBodyOf final : public HandlerBody<E> {
         if (!work.delivered(count)) co_return TurnEnd::ended;
         if (left_now(work)) co_return TurnEnd::left;
         if (next_rejected) {
-          work.looks_at(0, 1);
+          if (!work.looks_at(0, 1)) co_return TurnEnd::ended;
           if (!work.filtered(1)) co_return TurnEnd::ended;
         }
       } else {
-        work.looks_at(0, 1);
+        if (!work.looks_at(0, 1)) co_return TurnEnd::ended;
         using R = decltype(handler_.handle_event(rest.front()));
         static_assert(std::is_void_v<R> || std::is_same_v<R, Async<void>>, "handle_event returns void or Async<void>");
         if constexpr (is_async<R>) {

@@ -125,7 +125,7 @@ class SerialHub : public GenServer<SerialHub<E>> {
     if (member == nullptr) co_return no_handler(restart.name);
     Async<void> terminating = terminate_body(*member, ExitReason::normal);
     co_await terminating;
-    ++member->stats.restarts;
+    ++member->restarts;
     std::any nothing;
     Async<Result<void>> starting = start_body(*member, std::move(nothing));
     Result<void> started = co_await starting;
@@ -150,7 +150,7 @@ class SerialHub : public GenServer<SerialHub<E>> {
     if (member == nullptr) co_return no_handler(call.name);
     Result<void> done;
     try {
-      Async<Result<void>> calling = member->body->call(*call.call, member->stats.name);
+      Async<Result<void>> calling = member->body->call(*call.call, member->name());
       done = co_await calling;
     } catch (...) {
       member->crash = reason_of_thrown();
@@ -163,7 +163,7 @@ class SerialHub : public GenServer<SerialHub<E>> {
   std::vector<std::string> handle_call(Which /*which*/) {
     std::vector<std::string> names;
     names.reserve(members_.size());
-    for (const auto& member : members_) names.push_back(member->stats.name);
+    for (const auto& member : members_) names.push_back(member->name());
     return names;
   }
   EventStats handle_call(Stats /*stats*/) {
@@ -209,16 +209,29 @@ class SerialHub : public GenServer<SerialHub<E>> {
 
  private:
   struct Member {
-    explicit Member(HandlerSpec<E> given) : spec(std::make_shared<const HandlerSpec<E>>(std::move(given))) {
-      stats.name = spec->name;
-      stats.state = HandlerState::running;
+    Member(HandlerSpec<E> given, std::uint64_t events_before)
+        : spec(std::make_shared<const HandlerSpec<E>>(std::move(given))), joined_at(events_before) {}
+
+    [[nodiscard]] const std::string& name() const noexcept { return spec->name; }
+    /// Between two events whatever was not dropped was delivered: nothing has to be counted at each.
+    [[nodiscard]] HandlerStats stats(std::uint64_t events, HandlerState state) const {
+      HandlerStats stats;
+      stats.name = name();
+      stats.state = state;
       stats.overflow = "none";
+      stats.published = events - joined_at + dropped.ingress;
+      stats.delivered = stats.published - dropped.total();
+      stats.dropped = dropped;
+      stats.restarts = restarts;
+      return stats;
     }
 
     const std::shared_ptr<const HandlerSpec<E>> spec;  // the body may refer to it
     const bool picky = spec->options.kinds != EventKinds::all() || spec->selector;
+    const std::uint64_t joined_at;  ///< events that were published before it came
     std::unique_ptr<HandlerBody<E>> body;
-    HandlerStats stats;
+    DropCounts dropped;
+    std::uint64_t restarts = 0;
     MonitorRef owner = {};
     bool owner_ended = false;
     std::optional<ExitReason> crash;
@@ -232,18 +245,15 @@ class SerialHub : public GenServer<SerialHub<E>> {
       return true;
     }
     ++published_;
-    const unsigned kind = EventKind<E>::of(event);
     bool all_stay = true;
     for (const std::unique_ptr<Member>& each : members_) {
       Member& member = *each;
-      ++member.stats.published;
       try {
-        if (member.picky && !accepts(member, kind, event)) {
-          ++member.stats.dropped.filtered;
+        if (member.picky && !accepts(member, event)) {
+          ++member.dropped.filtered;
           continue;
         }
         all_stay = member.body->handle(event) && all_stay;
-        ++member.stats.delivered;
       } catch (...) {
         crashed(member);
         all_stay = false;
@@ -259,13 +269,11 @@ class SerialHub : public GenServer<SerialHub<E>> {
       co_return;
     }
     ++published_;
-    const unsigned kind = EventKind<E>::of(event);
-    for (const std::unique_ptr<Member>& each : members_) {
-      Member& member = *each;
-      ++member.stats.published;
+    for (handling_ = 0; handling_ < members_.size(); ++handling_) {
+      Member& member = *members_[handling_];
       EventFate fate = EventFate::handled;
       try {
-        if (!accepts(member, kind, event)) {
+        if (!accepts(member, event)) {
           fate = EventFate::filtered;
         } else if (member.body->handles_later()) {
           co_await member.body->handle_later(event);
@@ -276,19 +284,19 @@ class SerialHub : public GenServer<SerialHub<E>> {
         crashed(member);
         fate = EventFate::crashed;
       }
-      if (fate == EventFate::handled) ++member.stats.delivered;
-      if (fate == EventFate::filtered) ++member.stats.dropped.filtered;
-      if (outcomes != nullptr) outcomes->push_back({member.stats.name, fate});
+      if (fate == EventFate::filtered) ++member.dropped.filtered;
+      if (outcomes != nullptr) outcomes->push_back({member.name(), fate});
     }
+    handling_ = nobody;
     co_await remove_gone();
   }
 
-  [[nodiscard]] static bool accepts(const Member& member, unsigned kind, const E& event) {
+  [[nodiscard]] static bool accepts(const Member& member, const E& event) {
     const HandlerSpec<E>& spec = *member.spec;
-    return spec.options.kinds.contains(kind) && (!spec.selector || spec.selector(event));
+    return spec.options.kinds.contains(EventKind<E>::of(event)) && (!spec.selector || spec.selector(event));
   }
   static void crashed(Member& member) noexcept {
-    ++member.stats.dropped.crashed;
+    ++member.dropped.crashed;
     member.crash = reason_of_thrown();
   }
   template <class Work>
@@ -305,16 +313,13 @@ class SerialHub : public GenServer<SerialHub<E>> {
     const std::uint64_t more = refused - std::exchange(refused_seen_, refused);
     if (more == 0) [[likely]]
       return;
-    for (const auto& member : members_) {
-      member->stats.published += more;
-      member->stats.dropped.ingress += more;
-    }
+    for (const auto& member : members_) member->dropped.ingress += more;
   }
 
   // --- handlers ------------------------------------------------------------------------------------------------------
   Async<Result<void>> add_member(HandlerSpec<E> spec, std::any inheritance) {
     const Pid owner = spec.owner;
-    auto member = std::make_unique<Member>(std::move(spec));
+    auto member = std::make_unique<Member>(std::move(spec), published_);
     Async<Result<void>> starting = start_body(*member, std::move(inheritance));
     Result<void> started = co_await starting;
     if (!started) co_return started;
@@ -335,11 +340,10 @@ class SerialHub : public GenServer<SerialHub<E>> {
       failed = reason_of_thrown();
     }
     if (failed) {
-      co_return Error(ErrorCode::exited,
-                      concat("handler \"", member.stats.name, "\": init failed: ", failed->to_string()));
+      co_return Error(ErrorCode::exited, concat("handler \"", member.name(), "\": init failed: ", failed->to_string()));
     }
     if (member.body->left()) {
-      co_return Error(ErrorCode::exited, concat("handler \"", member.stats.name, "\" ended itself in init"));
+      co_return Error(ErrorCode::exited, concat("handler \"", member.name(), "\" ended itself in init"));
     }
     co_return Result<void>();
   }
@@ -367,9 +371,8 @@ class SerialHub : public GenServer<SerialHub<E>> {
     Async<void> terminating = terminate_body(member, std::move(reason));
     co_await terminating;
     if (member.owner.id != 0) this_process::demonitor(member.owner);
-    if (member.spec->tell_owner) member.spec->tell_owner(HandlerGone{member.stats.name, std::move(gone)});
-    HandlerStats last = std::move(member.stats);
-    last.state = HandlerState::stopped;
+    if (member.spec->tell_owner) member.spec->tell_owner(HandlerGone{member.name(), std::move(gone)});
+    HandlerStats last = member.stats(published_, HandlerState::stopped);
     std::erase_if(members_, [&](const std::unique_ptr<Member>& known) { return known.get() == &member; });
     count_later();
     publish_wanted();
@@ -402,6 +405,8 @@ class SerialHub : public GenServer<SerialHub<E>> {
     if (std::exchange(stopping_, true)) co_return;
     count_refused();
     shared_->wanted.store(0);
+    // An event that the end has interrupted: who had not finished it will not get it.
+    for (std::size_t index = handling_; index < members_.size(); ++index) ++members_[index]->dropped.shutdown;
     while (!members_.empty()) {
       Async<HandlerStats> ending = end(*members_.front(), ExitReason::shutdown, ExitReason::shutdown);
       last_figures_.push_back(co_await ending);
@@ -410,7 +415,7 @@ class SerialHub : public GenServer<SerialHub<E>> {
   }
 
   void report(const Member& member, const ExitReason& reason) const {
-    this->runtime().logger().error("handler.failed", {{"handler", member.stats.name}, {"reason", reason.to_string()}});
+    this->runtime().logger().error("handler.failed", {{"handler", member.name()}, {"reason", reason.to_string()}});
   }
 
   [[nodiscard]] Result<void> check_new(const HandlerSpec<E>& spec) const {
@@ -440,12 +445,12 @@ class SerialHub : public GenServer<SerialHub<E>> {
     stats.discarded = shared_->discarded.load(std::memory_order_relaxed);
     stats.refused = shared_->refused.load(std::memory_order_relaxed);
     stats.handlers = last_figures_;
-    for (const auto& member : members_) stats.handlers.push_back(member->stats);
+    for (const auto& member : members_) stats.handlers.push_back(member->stats(published_, HandlerState::running));
     return stats;
   }
   [[nodiscard]] Member* find(const std::string& name) const {
     for (const auto& member : members_) {
-      if (member->stats.name == name) return member.get();
+      if (member->name() == name) return member.get();
     }
     return nullptr;
   }
@@ -456,6 +461,8 @@ class SerialHub : public GenServer<SerialHub<E>> {
   std::vector<E> pending_;                        // for callbacks that are coroutines
   std::size_t later_count_ = 0;                   // of handlers with such a callback
   bool stopping_ = false;
+  static constexpr std::size_t nobody = ~std::size_t{0};
+  std::size_t handling_ = nobody;  // which handler is at an event, where a callback may wait
   std::uint64_t published_ = 0;
   std::uint64_t refused_seen_ = 0;
   std::vector<HandlerStats> last_figures_;  // of handlers that ended with the manager
