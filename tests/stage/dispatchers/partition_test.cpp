@@ -403,6 +403,47 @@ TEST(PartitionDispatcher, an_unknown_partition_is_refused_and_nobody_else_notice
   EXPECT_EQ(zero.events(), (Ints{2}));
 }
 
+/// What `count` partitions do with batches of many sizes when their queues have bounds; then some get other names.
+std::vector<Ints> routed(const Sorter::Make& make, std::size_t count) {
+  Partitions test(make);
+  std::vector<Seen> seen(count);
+  std::vector<ServerRef<Sink>> sinks;
+  for (std::size_t index = 0; index < count; ++index) sinks.push_back(test.serve(seen[index], index));
+  int next = 0;
+  std::uint64_t asked = 1;
+  const auto push = [&] {
+    for (const int size : {1, 7, 8, 9, 100, 1000}) {
+      test.push(ints(next, next + size - 1));
+      next += size;
+      for (const ServerRef<Sink> sink : sinks) test.ask(sink, asked = asked * 7 % 311);
+    }
+    for (const ServerRef<Sink> sink : sinks) test.ask(sink, 10'000);  // what waited goes
+  };
+  push();
+  std::vector<PartitionName> names = detail::counted_names(count);
+  names.back() = "last";  // where the hash sends some, and which it does not find
+  EXPECT_EQ(test.source.call_blocking<Sorter::Rename>(names).value(), "ok");
+  push();
+  std::vector<Ints> all;
+  for (const Seen& one : seen) all.push_back(one.events());
+  all.push_back({static_cast<int>(test.dropped(DropReason::unroutable))});
+  all.push_back({static_cast<int>(test.dropped(DropReason::buffer_full))});
+  return all;
+}
+
+TEST(PartitionDispatcher, events_that_the_default_hash_routes_by_blocks_go_where_each_would_go_alone) {
+  const auto alone = [](const int& event, std::size_t count) { return detail::SpreadHash<int>{}(event, count); };
+  for (const std::size_t count : {std::size_t{2}, std::size_t{3}, std::size_t{40}}) {
+    for (const PartitionFull when_full :
+         {PartitionFull::wait, PartitionFull::drop_oldest, PartitionFull::drop_newest}) {
+      const PartitionOptions options{.queue_size = 20, .when_full = when_full};
+      const std::vector<Ints> blocks = routed([&] { return partition_dispatcher<int>(count, options); }, count);
+      EXPECT_EQ(blocks, routed([&] { return partition_dispatcher<int>(count, alone, options); }, count));
+      EXPECT_GT(blocks[count][0], 0);
+    }
+  }
+}
+
 TEST(PartitionDispatcher, several_consumers_of_a_partition_take_turns_and_each_keeps_the_order) {
   Partitions test(1, to_zero);
   Seen a, b;

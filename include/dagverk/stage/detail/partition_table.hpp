@@ -228,6 +228,21 @@ class PartitionTable {
     }
     return static_cast<std::size_t>(std::min<std::uint64_t>(open, left));
   }
+  /// Makes places in the lanes that have none, when `left` events to come make that worth while. With free_in_each for
+  /// hashes that only name partitions which are there when those are 0, 1, ….
+  void open_all(std::size_t left) {
+    if (!counted_ || left < lanes_.size() * 8) return;
+    for (std::size_t index = 0; index < lanes_.size(); ++index) {
+      const Lane& lane = lanes_[index];
+      if (lane.next == lane.end && placed_in(index) < lane.limit) static_cast<void>(widen(index));
+    }
+  }
+  /// So many of `left` events may be placed without looking whether their lanes have a place left.
+  [[nodiscard]] std::size_t free_in_each(std::size_t left) const noexcept {
+    if (!counted_) return 0;
+    for (const Lane& lane : lanes_) left = std::min(left, static_cast<std::size_t>(lane.end - lane.next));
+    return left;
+  }
   /// Makes places at the end of a lane that has none left. False: the partition is full, and its event has to wait.
   [[nodiscard]] bool widen(std::size_t index) {
     Lane& lane = lanes_[index];

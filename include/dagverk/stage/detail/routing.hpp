@@ -29,13 +29,13 @@ namespace detail {
 inline constexpr std::size_t no_partition = std::numeric_limits<std::size_t>::max();           // for nobody
 inline constexpr std::size_t unknown_partition = std::numeric_limits<std::size_t>::max() - 1;  // a mistake
 
-/// std::hash, mixed, because that of a number is the number itself; the low half is scaled to the count.
+/// std::hash, mixed, because that of a number is the number itself; the high half, which depends on every bit of it, is
+/// scaled to the count.
 template <class Event>
 struct SpreadHash {
   std::size_t operator()(const Event& event, std::size_t count) const noexcept(noexcept(std::hash<Event>{}(event))) {
-    std::uint64_t mixed = static_cast<std::uint64_t>(std::hash<Event>{}(event)) * 0x9e3779b97f4a7c15U;
-    mixed ^= mixed >> 32U;
-    return static_cast<std::size_t>(((mixed & 0xffffffffU) * count) >> 32U);
+    const std::uint64_t mixed = static_cast<std::uint64_t>(std::hash<Event>{}(event)) * 0x9e3779b97f4a7c15U;
+    return static_cast<std::size_t>(((mixed >> 32U) * count) >> 32U);
   }
 };
 
@@ -73,6 +73,11 @@ struct Routing {
   using Result = std::decay_t<decltype(call_hash(std::declval<Hash&>(), std::declval<Event>(), std::size_t{}))>;
   using Value = typename OptionalValue<Result>::Type;
   static constexpr bool rewrites = RoutedEvent<Value>;
+  /// The hash always names a partition that is there, and neither it nor placing an event made from `Source` throws.
+  template <class Source>
+  static constexpr bool places_freely =
+      std::is_same_v<Hash, SpreadHash<Event>> && std::is_nothrow_invocable_v<Hash&, const Event&, std::size_t> &&
+      std::is_nothrow_constructible_v<Event, Source>;
   static_assert(rewrites || std::integral<Value> || std::is_enum_v<Value> ||
                     std::convertible_to<Value, std::string_view> || std::same_as<Value, PartitionName>,
                 "a hash gives a partition (a number, an enumerator, a text or a PartitionName), Routed{event, "

@@ -7,6 +7,7 @@
 #include "dagverk/stage/dispatcher.hpp"
 
 #include <algorithm>
+#include <array>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -120,6 +121,7 @@ class HashingPartitions final : public PartitionDispatcher<Event> {
  private:
   using Lane = typename PartitionTable<Event>::Lane;
   using Routes = Routing<Event, Hash>;
+  static constexpr std::size_t route_block = 8;
 
   struct Round {
     Lane* lanes;
@@ -148,9 +150,10 @@ class HashingPartitions final : public PartitionDispatcher<Event> {
         } else {
           source = events.data();
         }
-        for (; index < round.stop; ++index) {
-          if (!give(std::as_const(source[index]), source[index], round)) break;
+        if constexpr (Routes::template places_freely<decltype(std::move(source[index]))>) {
+          route_blocks(source, index, round);
         }
+        if (!this->table_.blocked()) static_cast<void>(route_each(source, index, round.stop, round));
       } else {
         round.lost("an event that cannot be copied is held by its producer, too");
         ++index;
@@ -160,6 +163,41 @@ class HashingPartitions final : public PartitionDispatcher<Event> {
       ++index;
     }
     round.next = index;
+  }
+
+  /// Routes blocks of events without looking whether their lanes have places left, in stretches that fit into any lane;
+  /// what is between those, one by one. `index` is that of the next event. All of a block know their places before the
+  /// first is moved: otherwise the processor has each event wait for the one before.
+  template <class Source>
+  void route_blocks(Source* source, std::size_t& index, Round& round) {
+    PartitionTable<Event>& table = this->table_;
+    Lane* const lanes = round.lanes;
+    const std::size_t count = round.count;
+    table.open_all(round.stop - index);
+    while (round.stop - index >= route_block) {
+      const std::size_t free = table.free_in_each(round.stop - index) / route_block * route_block;
+      if (free == 0) {  // looking at all lanes costs as much as some events
+        if (!route_each(source, index, std::min(round.stop, index + std::max(count, route_block)), round)) return;
+        continue;
+      }
+      for (const std::size_t stop = index + free; index != stop; index += route_block) {
+        std::array<Event*, route_block> places;
+        for (std::size_t step = 0; step < route_block; ++step) {
+          places[step] = lanes[hash_(std::as_const(source[index + step]), count)].next++;
+        }
+        for (std::size_t step = 0; step < route_block; ++step) {
+          std::construct_at(places[step], std::move(source[index + step]));  // copies from a const source
+        }
+      }
+    }
+  }
+  /// Routes the events up to `stop`. False: one of them has to wait.
+  template <class Source>
+  bool route_each(Source* source, std::size_t& index, std::size_t stop, Round& round) {
+    for (; index < stop; ++index) {
+      if (!give(std::as_const(source[index]), source[index], round)) return false;
+    }
+    return true;
   }
 
   /// Moves or copies one event into its lane. False: it has to wait.
