@@ -79,7 +79,7 @@ ExitCode refuse(const Error& error, Output& out) {
   return out.fail(error);
 }
 
-ExitCode run(const ParsedLine& line, Output& out) {
+ExitCode run_config_check(const ParsedLine& line, Output& out) {
   auto configuration = worker::configuration_of(line);
   if (!configuration) return refuse(configuration.error(), out);
   for (const worker::JobSettings& job : configuration->jobs) {
@@ -120,7 +120,7 @@ const Command config_check_command{
      .summary = "Checks the configuration; exit 78 and every mistake when it is wrong.",
      .notes = "Also warns about executables that are not there.",
      .examples = "  dagverk config check\n  dagverk config check --config jobs.toml --json"},
-    run,
+    run_config_check,
 };
 
 }  // namespace dagverk::app

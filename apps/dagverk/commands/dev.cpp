@@ -5,7 +5,7 @@
 namespace dagverk::app {
 namespace {
 
-ExitCode run(const ParsedLine& line, Output& /*out*/) {
+ExitCode run_dev(const ParsedLine& line, Output& /*out*/) {
   return worker::run_work(line, {.name = "dagverk", .version = version(), .for_development = true});
 }
 
@@ -18,7 +18,7 @@ const Command dev_command{
      .notes = "Needs no server and no file. Besides the jobs of dagverk.toml it runs the class\n"
               "`echo`, which returns its arguments.",
      .examples = "  dagverk dev\n  dagverk dev --config jobs.toml"},
-    run,
+    run_dev,
 };
 
 }  // namespace dagverk::app

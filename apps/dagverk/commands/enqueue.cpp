@@ -21,7 +21,7 @@
 namespace dagverk::app {
 namespace {
 
-constexpr OptionSyntax options[] = {
+constexpr OptionSyntax enqueue_options[] = {
     {'\0', "in", "TIME", "run after this time: 90s, 5m, 1h30m"},
     {'\0', "at", "TIME", "run at 2026-11-21T09:30:00Z, or without Z in local time"},
     {'q', "queue", "NAME", "the queue; else the class's own, else default"},
@@ -302,7 +302,7 @@ ExitCode enqueue_bulk(const ParsedLine& line, const std::string& source, Output&
   return Bulk(line, **session, out, source == "-" ? "standard input" : worker::printable(source)).run(descriptor);
 }
 
-ExitCode run(const ParsedLine& line, Output& out) {
+ExitCode run_enqueue(const ParsedLine& line, Output& out) {
   if (const auto queue = line.value("queue")) {
     if (auto good = jobs::check_queue_name(*queue); !good) return out.fail(good.error().with("--queue"));
   }
@@ -328,11 +328,11 @@ const Command enqueue_command{
      .arguments = "CLASS [ARG…|-]",
      .summary = "Enqueues a job and prints its jid.",
      .arguments_max = 10'000,
-     .options = options,
+     .options = enqueue_options,
      .notes = "An ARG is JSON if it parses, else a text. -: standard input has the arguments as\n"
               "one JSON array. Bad lines of --bulk are told; the others are enqueued (exit 5).",
      .examples = "  dagverk enqueue Thumb '{\"id\":7}' cat.jpg --in 5m\n  dagverk enqueue --bulk jobs.jsonl -q mail"},
-    run,
+    run_enqueue,
 };
 
 }  // namespace dagverk::app

@@ -18,7 +18,7 @@
 namespace dagverk::app {
 namespace {
 
-constexpr OptionSyntax options[] = {
+constexpr OptionSyntax events_tail_options[] = {
     {'\0', "event", "KIND", "only this kind, such as JobFailed; may be repeated"},
     {'q', "queue", "NAME", "only this queue"},
     {'\0', "class", "NAME", "only this class"},
@@ -54,7 +54,7 @@ Result<bool> print_events(worker::NodeClient& client, Output& out, std::size_t& 
   return true;
 }
 
-ExitCode run(const ParsedLine& line, Output& out) {
+ExitCode run_events_tail(const ParsedLine& line, Output& out) {
   const worker::EventFilter filter = filter_of(line);
   if (const auto kinds = worker::event_kinds(filter); !kinds) return out.fail(kinds.error());
   const auto count = count_option(line, "count", no_limit, 1'000'000'000);
@@ -96,10 +96,10 @@ ExitCode run(const ParsedLine& line, Output& out) {
 const Command events_tail_command{
     {.name = "events tail",
      .summary = "Prints events of running nodes as they happen.",
-     .options = options,
+     .options = events_tail_options,
      .notes = "Each node keeps 10,000 events for a reader that is slow; jobs never wait.",
      .examples = "  dagverk events tail\n  dagverk events tail --event JobFailed --event JobDied --json"},
-    run,
+    run_events_tail,
 };
 
 }  // namespace dagverk::app

@@ -8,7 +8,7 @@
 namespace dagverk::app {
 namespace {
 
-constexpr OptionSyntax options[] = {node_option, socket_option};
+constexpr OptionSyntax handler_control_options[] = {node_option, socket_option};
 
 using Change = Result<void> (worker::NodeClient::*)(std::string_view name);
 
@@ -46,7 +46,7 @@ const Command handler_start_command{
      .summary = "Starts an event handler that failed or was stopped.",
      .arguments_min = 1,
      .arguments_max = 1,
-     .options = options,
+     .options = handler_control_options,
      .notes = "What its rule has kept for it goes first. One that runs goes on.",
      .examples = "  dagverk handler start invoices\n  dagverk handler start invoices --node host:1:a"},
     run_start,
@@ -58,7 +58,7 @@ const Command handler_stop_command{
      .summary = "Stops an event handler until it is started again.",
      .arguments_min = 1,
      .arguments_max = 1,
-     .options = options,
+     .options = handler_control_options,
      .notes = "It finishes the event it handles. Meanwhile its rule keeps events for it.",
      .examples = "  dagverk handler stop invoices\n  dagverk handler stop invoices --json"},
     run_stop,
@@ -70,7 +70,7 @@ const Command handler_restart_command{
      .summary = "Starts an event handler anew, even one that hangs.",
      .arguments_min = 1,
      .arguments_max = 1,
-     .options = options,
+     .options = handler_control_options,
      .notes = "The event it handles is dropped, and counted.",
      .examples = "  dagverk handler restart invoices\n  dagverk handler restart invoices --json"},
     run_restart,

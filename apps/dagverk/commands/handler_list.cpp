@@ -7,9 +7,9 @@
 namespace dagverk::app {
 namespace {
 
-constexpr OptionSyntax options[] = {node_option, socket_option};
+constexpr OptionSyntax handler_list_options[] = {node_option, socket_option};
 
-ExitCode run(const ParsedLine& line, Output& out) {
+ExitCode run_handler_list(const ParsedLine& line, Output& out) {
   auto nodes = reach_nodes(line, out);
   if (!nodes) return out.fail(nodes.error());
   out.heading({"HANDLER", "STATE", "RULE", "DELIVERED", "BUFFERED", "DROPPED", "LAG", "RESTARTS", "NODE"});
@@ -41,10 +41,10 @@ ExitCode run(const ParsedLine& line, Output& out) {
 const Command handler_list_command{
     {.name = "handler list",
      .summary = "Lists the event handlers of running nodes, with what each has missed.",
-     .options = options,
+     .options = handler_list_options,
      .notes = "DROPPED: by its rule, at crashes and at stops; not what its filter rejected.",
      .examples = "  dagverk handler list\n  dagverk handler list --json"},
-    run,
+    run_handler_list,
 };
 
 }  // namespace dagverk::app

@@ -10,9 +10,9 @@
 namespace dagverk::app {
 namespace {
 
-constexpr OptionSyntax options[] = {node_option, socket_option};
+constexpr OptionSyntax handler_show_options[] = {node_option, socket_option};
 
-ExitCode run(const ParsedLine& line, Output& out) {
+ExitCode run_handler_show(const ParsedLine& line, Output& out) {
   auto nodes = reach_nodes(line, out);
   if (!nodes) return out.fail(nodes.error());
   const std::string& name = line.arguments().front();
@@ -58,10 +58,10 @@ const Command handler_show_command{
      .summary = "Shows all figures of one event handler.",
      .arguments_min = 1,
      .arguments_max = 1,
-     .options = options,
+     .options = handler_show_options,
      .notes = "published is delivered, dropped and buffered together, always.",
      .examples = "  dagverk handler show printer\n  dagverk handler show printer --json"},
-    run,
+    run_handler_show,
 };
 
 }  // namespace dagverk::app

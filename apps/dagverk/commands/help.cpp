@@ -10,7 +10,7 @@
 namespace dagverk::app {
 namespace {
 
-ExitCode run(const ParsedLine& line, Output& out) {
+ExitCode run_help(const ParsedLine& line, Output& out) {
   std::string topic;
   for (const std::string& word : line.arguments()) topic += concat(topic.empty() ? "" : " ", word);
   std::string text;
@@ -49,7 +49,7 @@ const Command help_command{
      .summary = "Explains a command.",
      .arguments_max = 2,
      .examples = "  dagverk help enqueue\n  dagverk help job list"},
-    run,
+    run_help,
 };
 
 }  // namespace dagverk::app

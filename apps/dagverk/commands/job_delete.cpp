@@ -6,7 +6,7 @@
 namespace dagverk::app {
 namespace {
 
-ExitCode run(const ParsedLine& line, Output& out) {
+ExitCode run_job_delete(const ParsedLine& line, Output& out) {
   if (line.has("all") && !line.has("state")) {
     return out.fail(
         Error(ErrorCode::invalid_argument, "--all deletes jobs of one state: say which, such as --state dead"));
@@ -43,7 +43,7 @@ const Command job_delete_command{
      .options = bulk_options,
      .notes = "Asks before it deletes more than one; without a terminal that needs --yes.",
      .examples = "  dagverk job delete 66aa0c2f41f3b5d8e9a7c1d2\n  dagverk job delete --all --state dead --yes"},
-    run,
+    run_job_delete,
 };
 
 }  // namespace dagverk::app

@@ -9,7 +9,7 @@ namespace {
 
 using jobs::JobState;
 
-constexpr OptionSyntax options[] = {
+constexpr OptionSyntax job_list_options[] = {
     {'\0', "state", "STATE", "ready, scheduled, retrying, running, dead; several with commas"},
     {'q', "queue", "NAME", "only this queue"},
     {'\0', "class", "NAME", "only this class"},
@@ -31,7 +31,7 @@ std::string since(const jobs::StoredJob& job) {
   return concat("since ", worker::utc_text(job.enqueued_at));
 }
 
-ExitCode run(const ParsedLine& line, Output& out) {
+ExitCode run_job_list(const ParsedLine& line, Output& out) {
   const auto states =
       state_option(line, {JobState::running, JobState::ready, JobState::retrying, JobState::scheduled, JobState::dead});
   if (!states) return out.fail(states.error());
@@ -64,9 +64,9 @@ ExitCode run(const ParsedLine& line, Output& out) {
 const Command job_list_command{
     {.name = "job list",
      .summary = "Lists jobs: running, ready, retrying, scheduled, dead.",
-     .options = options,
+     .options = job_list_options,
      .examples = "  dagverk job list --state dead\n  dagverk job list -q mail -n 20 --json"},
-    run,
+    run_job_list,
 };
 
 }  // namespace dagverk::app

@@ -20,7 +20,7 @@ jobs::RetryNow retry_of(const jobs::StoredJob& stored, WallTime now) {
   return retry;
 }
 
-ExitCode run(const ParsedLine& line, Output& out) {
+ExitCode run_job_retry(const ParsedLine& line, Output& out) {
   const auto session = Session::open(line, worker::MissingStore::refuse);
   if (!session) return out.fail(session.error());
   const auto selection = select_jobs(**session, line, {JobState::dead});
@@ -50,7 +50,7 @@ const Command job_retry_command{
      .options = bulk_options,
      .notes = "--all takes dead jobs, unless --state says otherwise.",
      .examples = "  dagverk job retry 66aa0c2f41f3b5d8e9a7c1d2\n  dagverk job retry --all --class Checksum"},
-    run,
+    run_job_retry,
 };
 
 }  // namespace dagverk::app

@@ -74,7 +74,7 @@ void show_fields(Output& out, const jobs::StoredJob& job) {
   }
 }
 
-ExitCode run(const ParsedLine& line, Output& out) {
+ExitCode run_job_show(const ParsedLine& line, Output& out) {
   const auto session = Session::open(line, worker::MissingStore::refuse);
   if (!session) return out.fail(session.error());
   const std::string& jid = line.arguments().front();
@@ -116,7 +116,7 @@ const Command job_show_command{
      .arguments_max = 1,
      .notes = "A job that has left the store is shown as far as the journal remembers it.",
      .examples = "  dagverk job show 66aa0c2f41f3b5d8e9a7c1d2\n  dagverk job show 66aa0c2f41f3b5d8e9a7c1d2 --json"},
-    run,
+    run_job_show,
 };
 
 }  // namespace dagverk::app

@@ -35,7 +35,7 @@ std::string queue_json(const jobs::QueueInfo& queue, WallTime now) {
   return object.str() + "\n";
 }
 
-ExitCode run(const ParsedLine& line, Output& out) {
+ExitCode run_queue_list(const ParsedLine& line, Output& out) {
   const auto session = Session::open(line, worker::MissingStore::refuse);
   if (!session) return out.fail(session.error());
   const WallTime now = (*session)->now();
@@ -74,7 +74,7 @@ const Command queue_list_command{
      .summary = "Lists the queues with what is in them.",
      .notes = "The latency is the age of the job that is taken next.",
      .examples = "  dagverk queue list\n  dagverk queue list --json"},
-    run,
+    run_queue_list,
 };
 
 }  // namespace dagverk::app

@@ -6,7 +6,7 @@
 namespace dagverk::app {
 namespace {
 
-ExitCode run(const ParsedLine& line, Output& out) {
+ExitCode run_stats(const ParsedLine& line, Output& out) {
   const auto session = Session::open(line, worker::MissingStore::refuse);
   if (!session) return out.fail(session.error());
   const auto totals = (*session)->wait((*session)->store().totals());
@@ -57,7 +57,7 @@ const Command stats_command{
      .summary = "Prints how many jobs there are and what became of the others.",
      .notes = "balanced: each job that was ever enqueued is accounted for.",
      .examples = "  dagverk stats\n  dagverk stats --json"},
-    run,
+    run_stats,
 };
 
 }  // namespace dagverk::app

@@ -8,7 +8,7 @@ std::string_view version() noexcept { return DAGVERK_VERSION; }
 
 namespace {
 
-ExitCode run(const ParsedLine& /*line*/, Output& out) {
+ExitCode run_version(const ParsedLine& /*line*/, Output& out) {
   if (out.json()) {
     out.print(JsonObject().text("version", version()).number("json_schema", 1).str() + "\n");
   } else {
@@ -21,7 +21,7 @@ ExitCode run(const ParsedLine& /*line*/, Output& out) {
 
 const Command version_command{
     {.name = "version", .summary = "Prints the version.", .examples = "  dagverk version\n  dagverk version --json"},
-    run,
+    run_version,
 };
 
 }  // namespace dagverk::app

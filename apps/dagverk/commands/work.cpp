@@ -5,7 +5,7 @@
 namespace dagverk::app {
 namespace {
 
-ExitCode run(const ParsedLine& line, Output& /*out*/) {
+ExitCode run_work(const ParsedLine& line, Output& /*out*/) {
   return worker::run_work(line, {.name = "dagverk", .version = version()});
 }
 
@@ -18,7 +18,7 @@ const Command work_command{
      .notes = "SIGTERM or Ctrl-C stops in order, a second one at once; SIGUSR1 takes no more\n"
               "jobs. --json prints every event. Without -q: the queues of the file.",
      .examples = "  dagverk work --config jobs.toml\n  dagverk work -q mail:5 -q default -c 10"},
-    run,
+    run_work,
 };
 
 }  // namespace dagverk::app
