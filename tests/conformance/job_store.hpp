@@ -108,8 +108,13 @@ class JobStoreConformance : public testing::TestWithParam<StoreFactory> {
     return totals ? totals->counts : jobs::QueueCounts();
   }
 
+  void SetUp() override {
+    if (!world_) GTEST_SKIP() << "the server of this store is not installed: ./dev setup";
+    store_ = world_->open();
+  }
+
   std::unique_ptr<StoreWorld> world_ = GetParam().make();
-  std::unique_ptr<StoreSession> store_ = world_->open();
+  std::unique_ptr<StoreSession> store_;
 };
 
 // --- enqueue and order ----------------------------------------------------------------------------------------------
@@ -151,6 +156,7 @@ TEST_P(JobStoreConformance, queues_are_served_in_the_order_asked_for) {
 }
 
 TEST_P(JobStoreConformance, higher_priority_runs_first_within_a_queue) {
+  if (!GetParam().knows_priorities) GTEST_SKIP() << "declared: this store takes jobs in the order they came";
   std::vector<jobs::EnqueueRequest> batch = {job("normal"), job("urgent"), job("late")};
   batch[1].priority = 5;
   batch[2].priority = -1000;

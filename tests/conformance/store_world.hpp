@@ -89,8 +89,9 @@ class StoreWorld {
 /// A store under test, and what it declares that it cannot do.
 struct StoreFactory {
   const char* name;
-  std::unique_ptr<StoreWorld> (*make)();
-  bool notices_death_at_once;  ///< false: only by its lease
+  std::unique_ptr<StoreWorld> (*make)();  ///< null: what it needs is not installed
+  bool notices_death_at_once;             ///< false: only by its lease
+  bool knows_priorities;                  ///< false: jobs of a queue are taken in the order they came
 };
 
 }  // namespace dagverk::conformance

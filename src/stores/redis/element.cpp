@@ -1,0 +1,160 @@
+#include "stores/redis/element.hpp"
+
+#include "stores/redis/scripts.hpp"
+
+#include "dagverk/base/concat.hpp"
+#include "dagverk/jobs/wire_time.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <cstring>
+#include <limits>
+
+namespace dagverk::stores::redis {
+
+namespace {
+
+constexpr std::string_view mark = unjournaled_mark;
+constexpr std::string_view envelope = envelope_mark;
+
+/// Reads digits and one blank from the beginning of `text`.
+std::optional<std::int64_t> next_number(std::string_view& text) noexcept {
+  std::int64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc{} || end == text.data() + text.size() || *end != ' ') return std::nullopt;
+  text.remove_prefix(static_cast<std::size_t>(end - text.data()) + 1);
+  return number;
+}
+
+/// The next field of an envelope, whose size stands before all of them.
+std::optional<std::string_view> next_field(std::string_view& text, std::int64_t size) noexcept {
+  if (size < 0 || static_cast<std::uint64_t>(size) > text.size()) return std::nullopt;
+  const std::string_view field = text.substr(0, static_cast<std::size_t>(size));
+  text.remove_prefix(field.size());
+  return field;
+}
+
+/// `\x1edgv1j MICROS JID_SIZE QUEUE_SIZE CLASS_SIZE JID QUEUE CLASS PAYLOAD`, with blanks between the numbers alone.
+bool read_envelope(std::string_view text, Element& into) {
+  if (!text.starts_with(envelope) || text.size() < envelope.size() + 2) return false;
+  const char flag = text[envelope.size()];
+  text.remove_prefix(envelope.size() + 2);
+  const auto micros = next_number(text);
+  const auto jid_size = micros ? next_number(text) : std::nullopt;
+  const auto queue_size = jid_size ? next_number(text) : std::nullopt;
+  const auto class_size = queue_size ? next_number(text) : std::nullopt;
+  const auto jid = class_size ? next_field(text, *jid_size) : std::nullopt;
+  const auto queue = jid ? next_field(text, *queue_size) : std::nullopt;
+  const auto class_name = queue ? next_field(text, *class_size) : std::nullopt;
+  if (!class_name || jid->empty()) return false;
+  into.jid = *jid;
+  into.queue = *queue;
+  into.class_name = *class_name;
+  into.payload = text;
+  into.enqueued_at = wall_of(*micros);
+  into.journaled = flag == 'j';
+  into.bare = false;
+  return true;
+}
+
+std::string make_envelope(std::string_view payload, const Label& label) {
+  return concat(envelope, label.journaled ? 'j' : 'n', ' ', micros_of(label.enqueued_at), ' ', label.jid.size(), ' ',
+                label.queue.size(), ' ', label.class_name.size(), ' ', label.jid, label.queue, label.class_name,
+                payload);
+}
+
+}  // namespace
+
+Element read_element(std::string_view element, std::string_view place, std::string_view otherwise,
+                     const jobs::CodecOptions& codec) {
+  Element read;
+  if (read_envelope(element, read)) {
+    if (!place.empty()) read.queue = place;
+    return read;
+  }
+  if (element.ends_with(mark)) {
+    read.journaled = false;
+    element.remove_suffix(mark.size());
+  }
+  read.payload = element;
+  if (otherwise.empty()) otherwise = "default";
+  if (const Result<jobs::Job> job = jobs::decode_job(element, place.empty() ? otherwise : place, codec)) {
+    read.jid = job->jid();
+    read.class_name = job->job_class();
+    read.queue = place.empty() ? job->queue() : place;
+    read.enqueued_at = job->enqueued_at() ? job->enqueued_at() : job->created_at();
+    if (read.enqueued_at) read.enqueued_at = wall_of(micros_of(*read.enqueued_at));
+  } else {
+    read.jid = concat("raw-", hash_of(element));
+    read.queue = place.empty() ? otherwise : place;
+  }
+  return read;
+}
+
+std::string make_element(std::string_view payload, const Label& label, const jobs::CodecOptions& codec) {
+  const bool marked = payload.ends_with(mark);
+  const Result<jobs::Job> job = jobs::decode_job(payload, label.queue, codec);
+  if (!marked && job && job->jid() == label.jid && job->queue() == label.queue &&
+      job->job_class() == label.class_name) {
+    return label.journaled ? std::string(payload) : concat(payload, mark);
+  }
+  return make_envelope(payload, label);
+}
+
+std::uint64_t hash_of(std::string_view bytes, std::uint64_t seed) noexcept {
+  // Each eight bytes go through SplitMix64's mixer.
+  std::uint64_t state = seed ^ (0x9e3779b97f4a7c15U * (bytes.size() + 1));
+  const auto mix = [&](std::uint64_t word) {
+    state = (state ^ word) + 0x9e3779b97f4a7c15U;
+    state = (state ^ (state >> 30U)) * 0xbf58476d1ce4e5b9U;
+    state = (state ^ (state >> 27U)) * 0x94d049bb133111ebU;
+    state ^= state >> 31U;
+  };
+  for (; bytes.size() >= 8; bytes.remove_prefix(8)) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, bytes.data(), 8);
+    mix(word);
+  }
+  std::uint64_t rest = 0;
+  std::memcpy(&rest, bytes.data(), bytes.size());
+  mix(rest);
+  return state;
+}
+
+std::uint64_t handle_of(std::string_view key, std::string_view score, std::string_view element) noexcept {
+  return std::max<std::uint64_t>(1, hash_of(element, hash_of(score, hash_of(key))));
+}
+
+std::optional<Running> read_running(std::string_view value) noexcept {
+  const auto started = next_number(value);
+  const auto queue_size = started ? next_number(value) : std::nullopt;
+  const auto queue = queue_size ? next_field(value, *queue_size) : std::nullopt;
+  if (!queue) return std::nullopt;
+  return Running{wall_of(*started), *queue, value};
+}
+
+std::int64_t micros_of(WallTime time) noexcept {
+  const std::int64_t nanos = time.time_since_epoch().count();
+  return nanos / 1000 - (nanos % 1000 < 0 ? 1 : 0);
+}
+
+WallTime wall_of(std::int64_t micros) noexcept {
+  // What is out of range came from a stranger.
+  constexpr std::int64_t most = std::numeric_limits<std::int64_t>::max() / 1000;
+  return WallTime(std::chrono::microseconds(std::clamp(micros, -most, most)));
+}
+
+std::optional<std::int64_t> number_of(std::string_view digits) noexcept {
+  std::int64_t number = 0;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), number);
+  if (error != std::errc{} || end != digits.data() + digits.size() || digits.empty()) return std::nullopt;
+  return number;
+}
+
+WallTime score_time(std::string_view score) noexcept {
+  const std::optional<WallTime> exact = jobs::parse_epoch_seconds(score);
+  if (!exact) return score.starts_with('-') ? WallTime(Duration::min()) : WallTime(Duration::max());
+  return wall_of(micros_of(*exact + std::chrono::nanoseconds(500)));
+}
+
+}  // namespace dagverk::stores::redis

@@ -1,0 +1,592 @@
+// The life of a job: enqueue, take, settle, promote, move and remove.
+
+#include "stores/redis/engine.hpp"
+
+#include "dagverk/base/concat.hpp"
+#include "dagverk/jobs/wire_time.hpp"
+
+#include <algorithm>
+#include <unordered_set>
+#include <utility>
+
+namespace dagverk::stores::redis {
+
+using jobs::ChangeKind;
+using jobs::ItemOutcome;
+using jobs::JobState;
+using jobs::JournalKind;
+
+namespace {
+
+constexpr std::size_t held_limit = 100'000;  // of more, what was forgotten is read again
+constexpr std::size_t due_limit = 4'096;
+constexpr std::size_t search_rounds = 3;  // a job may move while it is looked for
+
+Error invalid(std::string_view what, std::string_view rule) {
+  return {ErrorCode::invalid_argument, concat(what, ": ", rule)};
+}
+
+Result<void> check_name(std::string_view what, std::string_view name) {
+  if (!name.empty() && name.size() <= jobs::name_size_limit) return {};
+  return Error{ErrorCode::invalid_argument,
+               concat(what, ": needs 1 to ", jobs::name_size_limit, " bytes, got ", name.size())};
+}
+
+Result<void> check_sizes(std::string_view payload, std::string_view detail) {
+  if (payload.size() > jobs::payload_size_limit) {
+    return Error{ErrorCode::too_large,
+                 concat("payload: ", payload.size(), " bytes are over the limit of ", jobs::payload_size_limit)};
+  }
+  if (detail.size() > jobs::detail_size_limit) {
+    return Error{ErrorCode::too_large,
+                 concat("journal detail: ", detail.size(), " bytes are over the limit of ", jobs::detail_size_limit)};
+  }
+  return {};
+}
+
+Result<void> check(const jobs::EnqueueRequest& job) {
+  if (auto ok = check_name("jid", job.jid); !ok) return ok;
+  if (auto ok = check_name("queue", job.queue); !ok) return ok;
+  if (job.class_name.size() > jobs::name_size_limit) return invalid("class", "at most 255 bytes");
+  if (job.priority < -1000 || job.priority > 1000) return invalid("priority", "must be -1000..1000");
+  return check_sizes(job.payload, job.detail);
+}
+
+Result<void> check(const jobs::Settlement& settlement) {
+  using Action = jobs::Settlement::Action;
+  if (settlement.queue.size() > jobs::name_size_limit) return invalid("queue", "at most 255 bytes");
+  const JournalKind kind = settlement.kind;
+  bool fits = false;
+  switch (settlement.action) {
+    case Action::finish: fits = kind == JournalKind::finished; break;
+    case Action::retry: fits = kind == JournalKind::retried || kind == JournalKind::snoozed; break;
+    case Action::bury: fits = kind == JournalKind::died || kind == JournalKind::quarantined; break;
+    case Action::discard: fits = kind == JournalKind::discarded || kind == JournalKind::expired; break;
+    case Action::requeue: fits = kind == JournalKind::requeued; break;
+  }
+  if (!fits) return invalid("settlement", concat("journal kind ", to_string(kind), " does not fit its action"));
+  if (settlement.reason.size() > jobs::detail_size_limit) return invalid("reason", "at most 64 KiB");
+  return check_sizes(settlement.payload ? *settlement.payload : std::string_view(), settlement.detail);
+}
+
+std::vector<ItemOutcome> outcomes_of(const std::vector<bool>& happened, ItemOutcome otherwise) {
+  std::vector<ItemOutcome> outcomes;
+  outcomes.reserve(happened.size());
+  for (const bool done : happened) outcomes.push_back(done ? ItemOutcome::done : otherwise);
+  return outcomes;
+}
+
+std::string_view state_count(std::string_view key) {
+  if (key == schedule_key) return "scheduled";
+  return key == retry_key ? "retrying" : "dead";
+}
+
+}  // namespace
+
+Engine::Outcomes Engine::enqueue(std::vector<jobs::EnqueueRequest> jobs) {
+  if (auto ok = check_batch("enqueue", jobs.size()); !ok) co_return ok.error();
+  for (const jobs::EnqueueRequest& job : jobs) {
+    if (auto ok = check(job); !ok) co_return ok.error().with("enqueue");
+  }
+  net::RedisScriptCall call = call_of(scripts_->enqueue);
+  call.arg(jobs.size());
+  const WallTime at = now();
+  for (const jobs::EnqueueRequest& job : jobs) {
+    const Label label{job.jid, job.queue, job.class_name, job.journaled, at};
+    call.arg(job.jid).arg(job.queue);
+    call.arg(job.due ? dagverk::jobs::epoch_seconds_text(*job.due) : std::string());
+    call.arg(make_element(job.payload, label, options_.codec)).arg(ttl_until(job.due));
+    if (options_.journal) call.arg(job.journaled ? 1 : 0).arg(job.class_name).arg(job.detail);
+  }
+  const Result<net::RedisReply> reply = co_await ask(std::move(call));
+  if (!reply) co_return reply.error().with("enqueue");
+  std::vector<ItemOutcome> outcomes;
+  for (const net::RedisReply& item : reply->items()) {
+    outcomes.push_back(item.integer_or(0) == 1 ? ItemOutcome::done : ItemOutcome::duplicate);
+  }
+  if (outcomes.size() != jobs.size()) co_return Error{ErrorCode::malformed, "enqueue: not an answer for each job"};
+  hub_->tell(ChangeKind::ready);
+  if (options_.journal) hub_->tell(ChangeKind::journal);
+  co_return outcomes;
+}
+
+Engine::Reply<std::vector<jobs::TakenJob>> Engine::take(jobs::TakeRequest request) {
+  if (auto ok = check_batch("take", request.max); !ok) co_return ok.error();
+  if (auto ok = check_batch("take: queues", request.queues.size()); !ok) co_return ok.error();
+  net::RedisScriptCall call = call_of(scripts_->take);
+  call.arg(request.node).arg(request.max).arg(jobs::take_size_limit);
+  for (const std::string& queue : request.queues) call.arg(queue);
+  Result<net::RedisReply> reply = co_await ask(std::move(call));
+  if (!reply) co_return reply.error();
+  std::vector<net::RedisReply> items = reply->take_items();
+  if (items.size() < 2) co_return Error{ErrorCode::malformed, "take: an answer of another form"};
+  const std::int64_t now_us = number_of(items[0].text()).value_or(0);
+  const bool some_rescued = items[1].text() != "0";
+  std::vector<jobs::TakenJob> taken;
+  std::vector<std::string> jids;
+  for (std::size_t index = 2; index + 3 <= items.size(); index += 3) {
+    const std::string_view queue = items[index].text();
+    auto execution = static_cast<std::uint64_t>(number_of(items[index + 1].text()).value_or(0));
+    for (const net::RedisReply& item : items[index + 2].items()) {
+      Element element = read_element(item.text(), queue, {}, options_.codec);
+      jobs::TakenJob& job = taken.emplace_back();
+      job.token = {request.node, execution, execution};
+      job.jid = std::move(element.jid);
+      job.queue = std::move(element.queue);
+      job.class_name = std::move(element.class_name);
+      job.payload = std::move(element.payload);
+      job.enqueued_at = element.enqueued_at.value_or(wall_of(now_us));
+      job.journaled = element.journaled;
+      ++execution;
+      if (some_rescued) jids.push_back(job.jid);
+    }
+  }
+  {
+    const MutexLock lock(mutex_);
+    if (held_.size() > held_limit) held_.clear();
+    for (const jobs::TakenJob& job : taken) {
+      held_.insert_or_assign(job.token.execution,
+                             Held{request.node, job.jid, job.queue, job.class_name, job.journaled});
+    }
+    if (taken.empty()) {
+      for (std::string& queue : request.queues) {
+        if (std::ranges::find(empty_queues_, queue) == empty_queues_.end()) empty_queues_.push_back(std::move(queue));
+      }
+    }
+  }
+  if (options_.journal && !taken.empty()) hub_->tell(ChangeKind::journal);
+  if (!jids.empty()) {
+    // Only figures: without them the jobs are taken all the same.
+    const Result<std::vector<Rescues>> rescues = co_await rescues_of(std::move(jids));
+    for (std::size_t index = 0; rescues && index < taken.size(); ++index) {
+      taken[index].rescues = static_cast<std::uint32_t>((*rescues)[index].count);
+    }
+  }
+  co_return taken;
+}
+
+/// What is known of the jobs that the tokens stand for. What this object did not take itself, or what must keep bytes
+/// that it has forgotten, is read.
+Engine::Reply<std::vector<std::optional<Engine::Held>>> Engine::held(const std::vector<jobs::Settlement>& settlements) {
+  std::vector<std::optional<Held>> known(settlements.size());
+  std::vector<std::size_t> missing;
+  {
+    const MutexLock lock(mutex_);
+    for (std::size_t index = 0; index < settlements.size(); ++index) {
+      const jobs::Settlement& settlement = settlements[index];
+      const auto found = held_.find(settlement.token.execution);
+      const bool moves_as_it_is = !settlement.payload && !settlement.queue.empty() && found != held_.end() &&
+                                  settlement.queue != found->second.queue;
+      if (found != held_.end() && found->second.node == settlement.token.node && !moves_as_it_is) {
+        known[index] = found->second;
+      } else {
+        missing.push_back(index);
+      }
+    }
+  }
+  if (missing.empty()) co_return known;
+  net::RedisBatch batch;
+  for (const std::size_t index : missing) {
+    const jobs::ClaimToken& token = settlements[index].token;
+    batch.add(net::RedisCommand("HGET", run_key(token.node), token.execution));
+  }
+  const Result<std::vector<net::RedisReply>> replies = co_await ask(std::move(batch));
+  if (!replies) co_return replies.error();
+  for (std::size_t at = 0; at < missing.size(); ++at) {
+    const std::optional<Running> running = read_running((*replies)[at].text());
+    if (!running) continue;
+    Element element = read_element(running->element, running->queue, {}, options_.codec);
+    known[missing[at]] =
+        Held{settlements[missing[at]].token.node, std::move(element.jid), std::move(element.queue),
+             std::move(element.class_name),       element.journaled,      std::string(running->element)};
+  }
+  co_return known;
+}
+
+Change Engine::change_of(const jobs::Settlement& settlement, const Held& held) const {
+  using Action = jobs::Settlement::Action;
+  Change change{.from = 'h',
+                .key = run_key(settlement.token.node),
+                .member = concat(settlement.token.execution),
+                .jid = held.jid,
+                .queue = held.queue,
+                .class_name = held.class_name,
+                .detail = settlement.detail};
+  if (told(held.journaled)) change.kind = settlement.kind;
+  change.counts.push_back({held.queue, "running", -1});
+  switch (settlement.action) {
+    case Action::finish:
+    case Action::discard: {
+      const std::string_view end = settlement.kind == JournalKind::finished  ? "finished"
+                                   : settlement.kind == JournalKind::expired ? "expired"
+                                                                             : "discarded";
+      if (!change.kind) {
+        change.from = 'f';
+        change.counts = {{held.queue, end, 1}};
+        return change;
+      }
+      change.rescues = "-";
+      if (settlement.action == Action::finish) change.statistics = "p";
+      change.counts.push_back({held.queue, end, 1});
+      return change;
+    }
+    case Action::requeue:
+      change.to = "R";
+      change.to_key = queue_key(held.queue);
+      change.hint = "q";
+      change.tail = held.queue;
+      change.ttl_seconds = ttl_until({});
+      return change;
+    case Action::retry:
+    case Action::bury: move_to_set(change, settlement, held); return change;
+  }
+  return change;
+}
+
+/// To the retry set or the dead set, with new bytes or the old.
+void Engine::move_to_set(Change& change, const jobs::Settlement& settlement, const Held& held) const {
+  const bool bury = settlement.action == jobs::Settlement::Action::bury;
+  std::string target = settlement.queue.empty() ? held.queue : settlement.queue;
+  if (settlement.payload) {
+    // The payload's own word on its queue counts, as it does for Sidekiq.
+    if (settlement.queue.empty()) {
+      const Result<jobs::Job> job = jobs::decode_job(*settlement.payload, held.queue, options_.codec);
+      if (job && job->jid() == held.jid) target = std::string(job->queue());
+    }
+    const Label label{held.jid, target, held.class_name, held.journaled, now()};
+    change.element = make_element(*settlement.payload, label, options_.codec);
+  } else if (target != held.queue) {
+    const Element old = read_element(held.element, held.queue, {}, options_.codec);
+    const Label label{held.jid, target, held.class_name, held.journaled, old.enqueued_at.value_or(now())};
+    change.element = make_element(old.payload, label, options_.codec);
+  }
+  change.to = "Z";
+  change.to_key = bury ? dead_key : retry_key;
+  change.score = bury ? std::string("now") : jobs::epoch_seconds_text(settlement.due);
+  change.hint = bury ? "d" : "r";
+  change.tail = bury ? concat(target, "\n", settlement.reason) : target;
+  change.ttl_seconds =
+      bury ? ttl_until(now() + std::min(options_.dead_age_limit, Duration(std::chrono::hours(24 * 3650))))
+           : ttl_until(settlement.due);
+  if (settlement.kind != JournalKind::snoozed) change.statistics = "f";
+  change.counts.push_back({held.queue, bury ? "died" : "retried", 1});
+  if (settlement.kind == JournalKind::quarantined) change.counts.push_back({held.queue, "quarantined", 1});
+  if (target != held.queue) {
+    change.counts.push_back({held.queue, "moved_out", 1});
+    change.counts.push_back({target, "moved_in", 1});
+  }
+  change.counts.push_back({target, bury ? "dead" : "retrying", 1});
+  change.queue = target;
+}
+
+Engine::Outcomes Engine::settle(std::vector<jobs::Settlement> settlements) {
+  if (auto ok = check_batch("settle", settlements.size()); !ok) co_return ok.error();
+  bool buries = false;
+  for (const jobs::Settlement& settlement : settlements) {
+    if (auto ok = check(settlement); !ok) co_return ok.error().with("settle");
+    buries = buries || settlement.action == jobs::Settlement::Action::bury;
+  }
+  const Result<std::vector<std::optional<Held>>> known = co_await held(settlements);
+  if (!known) co_return known.error();
+  std::vector<Change> changes;
+  changes.reserve(settlements.size());
+  for (std::size_t index = 0; index < settlements.size(); ++index) {
+    const std::optional<Held>& job = (*known)[index];
+    if (job) {
+      changes.push_back(change_of(settlements[index], *job));
+    } else {  // is counted as refused
+      const jobs::ClaimToken& token = settlements[index].token;
+      changes.push_back({.key = run_key(token.node), .member = concat(token.execution)});
+    }
+  }
+  const Result<std::vector<bool>> happened = co_await change(std::move(changes));
+  if (!happened) co_return happened.error();
+  {
+    const MutexLock lock(mutex_);
+    for (const jobs::Settlement& settlement : settlements) held_.erase(settlement.token.execution);
+  }
+  if (buries) {
+    // The burial stands; what is over the limit goes with the next one if not now.
+    const Result<std::size_t> trimmed = co_await trim_dead(jobs::batch_count_limit);
+    if (!trimmed) logger_.warning("store.trim_failed", {{"error", trimmed.error().message()}});
+  }
+  co_return outcomes_of(*happened, ItemOutcome::refused);
+}
+
+Engine::Reply<std::size_t> Engine::trim_dead(std::size_t limit) {
+  net::RedisCommand command("ZCARD", dead_key);
+  const Result<net::RedisReply> size = co_await ask(std::move(command));
+  if (!size) co_return size.error();
+  const auto count = static_cast<std::size_t>(std::max<std::int64_t>(0, size->integer_or(0)));
+  if (count == 0) co_return std::size_t{0};
+  const std::size_t excess = count > options_.dead_count_limit ? count - options_.dead_count_limit : 0;
+  const std::int64_t oldest_us = micros_of(now()) - options_.dead_age_limit / std::chrono::microseconds(1);
+  std::size_t first = 0;
+  std::size_t trimmed = 0;
+  while (first < limit) {
+    // Mostly nothing is too old: the first one tells.
+    const std::size_t wanted = std::min(limit - first, excess > first ? excess - first : std::size_t{1} + first);
+    const Result<Members> oldest = co_await slice(std::string(dead_key), 'z', 0, wanted);
+    if (!oldest) co_return oldest.error();
+    std::vector<Change> changes;
+    for (const auto& [element, score] : *oldest) {
+      const bool over = first + changes.size() < excess;
+      if (!over && micros_of(score_time(score)) >= oldest_us) break;
+      const Element read = read_element(element, {}, {}, options_.codec);
+      Change change{.from = 'z', .key = std::string(dead_key), .member = element, .jid = read.jid, .queue = read.queue};
+      change.class_name = read.class_name;
+      change.rescues = "-";
+      change.counts = {{read.queue, "dead", -1}, {read.queue, "trimmed", 1}};
+      if (told(read.journaled)) change.kind = JournalKind::trimmed;
+      changes.push_back(std::move(change));
+    }
+    if (changes.empty()) break;
+    first += changes.size();
+    const Result<std::vector<bool>> happened = co_await change(std::move(changes));
+    if (!happened) co_return happened.error();
+    trimmed += static_cast<std::size_t>(std::ranges::count(*happened, true));
+  }
+  co_return trimmed;
+}
+
+Engine::Reply<jobs::DuePage> Engine::peek_due(WallTime now, std::size_t limit) {
+  if (auto ok = check_batch("peek_due", limit); !ok) co_return ok.error();
+  const std::string until = jobs::epoch_seconds_text(now);
+  struct Member {
+    jobs::DueJob job;
+    Due due;
+  };
+  std::vector<Member> members;
+  for (const std::string_view key : {schedule_key, retry_key}) {
+    std::string bound = concat("-inf ", until);
+    Result<Members> slice_of_key = co_await slice(std::string(key), 's', 0, limit, std::move(bound));
+    if (!slice_of_key) co_return slice_of_key.error();
+    for (auto& [element, score] : *slice_of_key) {
+      Member& member = members.emplace_back();
+      member.due = {std::string(key), std::move(element), {}};
+      member.due.read = read_element(member.due.element, {}, {}, options_.codec);
+      const Element& read = member.due.read;
+      member.job = {.handle = handle_of(key, score, member.due.element),
+                    .state = key == schedule_key ? JobState::scheduled : JobState::retrying,
+                    .jid = read.jid,
+                    .queue = read.queue,
+                    .class_name = read.class_name,
+                    .payload = read.payload,
+                    .due = std::min(score_time(score), now)};  // a score holds but so many digits
+    }
+  }
+  std::ranges::sort(members, {}, [](const Member& member) { return std::pair(member.job.due, member.job.handle); });
+  jobs::DuePage page;
+  std::size_t size = 0;
+  std::size_t kept = 0;
+  while (kept < members.size() && kept < limit && size < jobs::take_size_limit) {
+    size += members[kept++].job.payload.size();
+  }
+  if (kept < members.size()) {
+    page.next_due = members[kept].job.due;
+  } else if (kept == limit || size >= jobs::take_size_limit) {
+    page.next_due = members.back().job.due;  // there may be more at once; asking again costs little
+  }
+  members.resize(kept);
+  {
+    const MutexLock lock(mutex_);
+    if (due_.size() + kept > due_limit) due_.clear();
+    for (Member& member : members) {
+      const auto [known, added] = due_.try_emplace(member.job.handle, member.due);
+      // Two members of one number would be mistaken for each other: the second waits until the first has gone.
+      if (!added && known->second.element != member.due.element) continue;
+      page.jobs.push_back(std::move(member.job));
+    }
+  }
+  if (page.next_due) co_return page;
+  for (const std::string_view key : {schedule_key, retry_key}) {
+    std::string bound = concat("(", until, " +inf");
+    const Result<Members> next = co_await slice(std::string(key), 's', 0, 1, std::move(bound));
+    if (!next) co_return next.error();
+    if (next->empty()) continue;
+    const WallTime due = score_time(next->front().second);
+    if (!page.next_due || due < *page.next_due) page.next_due = due;
+  }
+  co_return page;
+}
+
+/// The members that the promotions mean. What this object did not show itself is looked for among those due first.
+Engine::Reply<std::vector<std::optional<Engine::Due>>> Engine::due_of(const std::vector<jobs::Promotion>& promotions) {
+  std::vector<std::optional<Due>> due(promotions.size());
+  std::unordered_map<jobs::JobHandle, std::size_t> missing;
+  {
+    const MutexLock lock(mutex_);
+    for (std::size_t index = 0; index < promotions.size(); ++index) {
+      const auto known = due_.find(promotions[index].handle);
+      if (known != due_.end()) {
+        due[index] = std::move(known->second);
+        due_.erase(known);
+      } else {
+        missing.emplace(promotions[index].handle, index);
+      }
+    }
+  }
+  for (const std::string_view key : {schedule_key, retry_key}) {
+    for (std::size_t first = 0; first < scan_limit && !missing.empty();) {
+      Result<Members> members = co_await slice(std::string(key), 'z', first, jobs::batch_count_limit);
+      if (!members) co_return members.error();
+      if (members->empty()) break;
+      first += members->size();
+      for (auto& [element, score] : *members) {
+        const auto wanted = missing.find(handle_of(key, score, element));
+        if (wanted == missing.end()) continue;
+        Due found{std::string(key), std::move(element), {}};
+        found.read = read_element(found.element, {}, {}, options_.codec);
+        due[wanted->second] = std::move(found);
+        missing.erase(wanted);
+      }
+    }
+  }
+  co_return due;
+}
+
+/// From a sorted set into its queue, behind all that is there.
+Change Engine::change_to_ready(const std::string& key, const std::string& element, const Element& read,
+                               const std::optional<std::string>& payload, JournalKind kind,
+                               const std::string& detail) const {
+  Change change{.from = 'z', .key = key, .member = element, .to = "L", .to_key = queue_key(read.queue)};
+  if (payload || !read.bare) {
+    const Label label{read.jid, read.queue, read.class_name, read.journaled, now()};
+    change.element = make_element(payload ? *payload : read.payload, label, options_.codec);
+  }
+  change.jid = read.jid;
+  change.hint = "q";
+  change.tail = read.queue;
+  change.ttl_seconds = ttl_until({});
+  change.counts = {{read.queue, state_count(key), -1}, {read.queue, "promoted", 1}};
+  if (told(read.journaled)) change.kind = kind;
+  change.queue = read.queue;
+  change.class_name = read.class_name;
+  change.detail = detail;
+  return change;
+}
+
+Engine::Outcomes Engine::promote(std::vector<jobs::Promotion> promotions) {
+  if (auto ok = check_batch("promote", promotions.size()); !ok) co_return ok.error();
+  for (const jobs::Promotion& promotion : promotions) {
+    const std::string_view payload = promotion.payload ? *promotion.payload : std::string_view();
+    if (auto ok = check_sizes(payload, promotion.detail); !ok) co_return ok.error().with("promote");
+  }
+  const Result<std::vector<std::optional<Due>>> due = co_await due_of(promotions);
+  if (!due) co_return due.error();
+  std::vector<Change> changes;
+  std::vector<std::size_t> places;
+  for (std::size_t index = 0; index < promotions.size(); ++index) {
+    if (!(*due)[index]) continue;
+    const Due& job = *(*due)[index];
+    places.push_back(index);
+    changes.push_back(change_to_ready(job.key, job.element, job.read, promotions[index].payload, JournalKind::promoted,
+                                      promotions[index].detail));
+  }
+  const Result<std::vector<bool>> happened = co_await change(std::move(changes));
+  if (!happened) co_return happened.error();
+  std::vector<ItemOutcome> outcomes(promotions.size(), ItemOutcome::missing);
+  for (std::size_t at = 0; at < places.size(); ++at) {
+    if ((*happened)[at]) outcomes[places[at]] = ItemOutcome::done;
+  }
+  co_return outcomes;
+}
+
+Engine::Outcomes Engine::retry_now(std::vector<jobs::RetryNow> jobs) {
+  if (auto ok = check_batch("retry_now", jobs.size()); !ok) co_return ok.error();
+  for (const jobs::RetryNow& job : jobs) {
+    const std::string_view payload = job.payload ? *job.payload : std::string_view();
+    if (auto ok = check_sizes(payload, job.detail); !ok) co_return ok.error().with("retry_now");
+  }
+  std::vector<ItemOutcome> outcomes(jobs.size(), ItemOutcome::missing);
+  std::vector<std::size_t> open(jobs.size());
+  for (std::size_t index = 0; index < jobs.size(); ++index) open[index] = index;
+  for (std::size_t round = 0; round < search_rounds && !open.empty(); ++round) {
+    std::vector<std::string> jids;
+    jids.reserve(open.size());
+    for (const std::size_t index : open) jids.push_back(jobs[index].jid);
+    const Result<Found> found = co_await locate(std::move(jids));
+    if (!found) co_return found.error();
+    std::vector<Change> changes;
+    std::vector<std::size_t> places;
+    std::vector<std::size_t> again;
+    std::unordered_set<std::string> seen;
+    for (const std::size_t index : open) {
+      const auto known = found->find(jobs[index].jid);
+      if (known == found->end() || known->second.state == JobState::ready) continue;
+      const Located& job = known->second;
+      if (!seen.insert(jobs[index].jid).second) {
+        again.push_back(index);  // named twice: the second time it is where the first has put it
+      } else if (job.state == JobState::running) {
+        outcomes[index] = ItemOutcome::running;
+      } else {
+        places.push_back(index);
+        changes.push_back(change_to_ready(job.key, job.element, job.read, jobs[index].payload, JournalKind::retried_now,
+                                          jobs[index].detail));
+      }
+    }
+    const Result<std::vector<bool>> happened = co_await change(std::move(changes));
+    if (!happened) co_return happened.error();
+    for (std::size_t at = 0; at < places.size(); ++at) {
+      if ((*happened)[at]) {
+        outcomes[places[at]] = ItemOutcome::done;
+      } else {
+        again.push_back(places[at]);
+      }
+    }
+    open = std::move(again);
+  }
+  co_return outcomes;
+}
+
+Engine::Outcomes Engine::remove(std::vector<std::string> jids, std::string detail) {
+  if (auto ok = check_batch("remove", jids.size()); !ok) co_return ok.error();
+  if (auto ok = check_sizes({}, detail); !ok) co_return ok.error().with("remove");
+  std::vector<ItemOutcome> outcomes(jids.size(), ItemOutcome::missing);
+  std::vector<std::size_t> open(jids.size());
+  for (std::size_t index = 0; index < jids.size(); ++index) open[index] = index;
+  for (std::size_t round = 0; round < search_rounds && !open.empty(); ++round) {
+    std::vector<std::string> wanted;
+    wanted.reserve(open.size());
+    for (const std::size_t index : open) wanted.push_back(jids[index]);
+    const Result<Found> found = co_await locate(std::move(wanted));
+    if (!found) co_return found.error();
+    std::vector<Change> changes;
+    std::vector<std::size_t> places;
+    std::vector<std::size_t> again;
+    std::unordered_set<std::string> seen;
+    for (const std::size_t index : open) {
+      const auto known = found->find(jids[index]);
+      if (known == found->end() || !seen.insert(jids[index]).second) continue;
+      const Located& job = known->second;
+      if (job.state == JobState::running) {
+        outcomes[index] = ItemOutcome::running;
+        continue;
+      }
+      Change change{.from = job.state == JobState::ready ? 'l' : 'z', .key = job.key, .member = job.element};
+      change.jid = job.read.jid;
+      change.rescues = "-";
+      if (job.state != JobState::ready) change.counts.push_back({job.read.queue, state_count(job.key), -1});
+      change.counts.push_back({job.read.queue, "deleted", 1});
+      if (told(job.read.journaled)) change.kind = JournalKind::deleted;
+      change.queue = job.read.queue;
+      change.class_name = job.read.class_name;
+      change.detail = detail;
+      places.push_back(index);
+      changes.push_back(std::move(change));
+    }
+    const Result<std::vector<bool>> happened = co_await change(std::move(changes));
+    if (!happened) co_return happened.error();
+    for (std::size_t at = 0; at < places.size(); ++at) {
+      if ((*happened)[at]) {
+        outcomes[places[at]] = ItemOutcome::done;
+      } else {
+        again.push_back(places[at]);
+      }
+    }
+    open = std::move(again);
+  }
+  co_return outcomes;
+}
+
+}  // namespace dagverk::stores::redis
