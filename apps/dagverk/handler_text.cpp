@@ -24,6 +24,8 @@ JsonObject handler_json(const HandlerStats& handler, std::string_view node) {
                           .number("shutdown", handler.dropped.shutdown)
                           .number("sampled", handler.dropped.sampled)
                           .number("ingress", handler.dropped.ingress)
+                          .number("coalesced", handler.dropped.coalesced)
+                          .number("spill_failed", handler.dropped.spill_failed)
                           .str())
       .number("lag_ms",
               static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(handler.lag).count()))

@@ -1,12 +1,16 @@
 #include "dagverk/event/event_stats.hpp"
 
 #include "dagverk/base/concat.hpp"
+#include "dagverk/event/detail/rule_line.hpp"
 #include "dagverk/event/event_outcome.hpp"
 #include "dagverk/event/overflow_rule.hpp"
+#include "dagverk/runtime/this_process.hpp"
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <limits>
+#include <string>
 
 namespace dagverk {
 
@@ -67,6 +71,11 @@ std::string to_string(const OverflowRule& rule) {
 }
 
 namespace detail {
+
+void report_rule_failed(const std::string& handler, const ExitReason& reason, std::uint64_t lost) {
+  this_process::runtime().logger().error("handler.rule_failed",
+                                         {{"handler", handler}, {"reason", reason.to_string()}, {"lost", lost}});
+}
 
 RuleBound bound_of(const OverflowRule& rule) noexcept {
   if (const auto* newest = std::get_if<KeepNewest>(&rule)) return {newest->events_max, false};

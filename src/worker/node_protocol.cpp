@@ -20,7 +20,7 @@ namespace json = boost::json;
 constexpr std::array<std::string_view, 5> request_names = {"handlers", "handler.start", "handler.stop",
                                                            "handler.restart", "events.tail"};
 
-constexpr std::array<std::pair<std::string_view, std::uint64_t DropCounts::*>, 7> drop_members = {{
+constexpr std::array<std::pair<std::string_view, std::uint64_t DropCounts::*>, 9> drop_members = {{
     {"overflow", &DropCounts::overflow},
     {"crashed", &DropCounts::crashed},
     {"filtered", &DropCounts::filtered},
@@ -28,6 +28,8 @@ constexpr std::array<std::pair<std::string_view, std::uint64_t DropCounts::*>, 7
     {"shutdown", &DropCounts::shutdown},
     {"sampled", &DropCounts::sampled},
     {"ingress", &DropCounts::ingress},
+    {"coalesced", &DropCounts::coalesced},
+    {"spill_failed", &DropCounts::spill_failed},
 }};
 
 /// Texts from programs may be anything, but JSON is UTF-8.

@@ -6,6 +6,7 @@
 #include "dagverk/base/random.hpp"
 #include "dagverk/runtime/completion.hpp"
 #include "dagverk/runtime/deterministic_runtime.hpp"
+#include "dagverk/stage/spill.hpp"
 
 #include <gtest/gtest.h>
 
@@ -999,7 +1000,10 @@ void random_life(std::uint64_t seed, DropCounts& happened) {
     if (random.below(3) == 0) options.crashed_event = CrashedEvent::retry;
     options.blocking = random.below(8) == 0;
     std::string name = concat("h", next_name++);
-    if (events.add_handler_blocking(event_handler<RandomHandler>(name, options, &scripts.back()))) {
+    HandlerSpec<int> spec = event_handler<RandomHandler>(name, options, &scripts.back());
+    if (!healthy && random.below(4) == 0) spec.with_overflow(coalesce<int>([](int event) { return event % 5; }, 5));
+    if (!healthy && random.below(6) == 0) spec.with_overflow(spill<int>({.bytes_max = 100, .events_in_memory = 5}));
+    if (events.add_handler_blocking(spec)) {
       expected.push_back({name, &scripts.back()});
     }
   };
@@ -1066,6 +1070,7 @@ void random_life(std::uint64_t seed, DropCounts& happened) {
     happened.consumer_down += stats->dropped.consumer_down;
     happened.shutdown += stats->dropped.shutdown;
     happened.sampled += stats->dropped.sampled;
+    happened.coalesced += stats->dropped.coalesced;
     if (handler.script->healthy) {
       ASSERT_EQ(stats->delivered, handler.published);
     }
@@ -1081,8 +1086,8 @@ TEST(StagedEventManager, whatever_handlers_do_published_is_delivered_plus_droppe
     random_life(seed, happened);
     if (HasFatalFailure()) return;
   }
-  for (std::uint64_t reason :
-       {happened.crashed, happened.overflow, happened.consumer_down, happened.shutdown, happened.sampled}) {
+  for (std::uint64_t reason : {happened.crashed, happened.overflow, happened.consumer_down, happened.shutdown,
+                               happened.sampled, happened.coalesced}) {
     EXPECT_GT(reason, 100U) << "the lives are too quiet to show anything";
   }
 }

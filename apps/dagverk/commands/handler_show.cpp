@@ -42,6 +42,8 @@ ExitCode run_handler_show(const ParsedLine& line, Output& out) {
       {"dropped: shutdown", concat(handler->dropped.shutdown)},
       {"dropped: sampled", concat(handler->dropped.sampled)},
       {"dropped: ingress", concat(handler->dropped.ingress)},
+      {"dropped: coalesced", concat(handler->dropped.coalesced)},
+      {"dropped: spill failed", concat(handler->dropped.spill_failed)},
       {"restarts", concat(handler->restarts)},
       {"last error", handler->last_error.empty() ? "-" : handler->last_error},
   };

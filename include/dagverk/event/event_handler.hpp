@@ -7,6 +7,7 @@
 #include "dagverk/runtime/exit_reason.hpp"
 #include "dagverk/runtime/pid.hpp"
 #include "dagverk/runtime/server_ref.hpp"
+#include "dagverk/stage/overflow.hpp"
 
 #include <cstddef>
 #include <functional>
@@ -99,6 +100,14 @@ template <class E>
 struct HandlerSpec {
   std::string name = {};
   HandlerOptions options = {};
+  /// A rule that needs to know the events, in place of `options.overflow`: `coalesce<E>(…)`, `spill<E>(…)` (of
+  /// stage/overflow.hpp and stage/spill.hpp) or one's own. With the default, `options.overflow` holds.
+  /// Semantics: what the handler has in hand is not the rule's any more. Of an event that has to wait under such a rule
+  ///            `sync_notify` says `pending`, at once.
+  /// Threads:   its functions, and its file, are used in the manager's process: slow ones delay every handler.
+  /// Errors:    when they throw, what waits is dropped, counted as `crashed` and logged, and the rule begins anew; what
+  ///            it refuses, as a file that cannot be made, refuses the handler.
+  Overflow<E> overflow = {};
   /// Events that it rejects are counted as `filtered`. Runs in the handler's process: when it throws, hangs or is slow,
   /// that is this handler's fault alone. Events wait in the handler's buffer before they are looked at.
   std::function<bool(const E&)> selector = {};
@@ -107,6 +116,12 @@ struct HandlerSpec {
   Pid owner = {};
   /// How the owner is told that the handler has gone.
   std::function<void(HandlerGone)> tell_owner = {};
+
+  /// Puts `rule` in the place of `options.overflow`.
+  HandlerSpec& with_overflow(Overflow<E> rule) {
+    overflow = std::move(rule);
+    return *this;
+  }
 
   /// The handler goes with `server`, which learns by `handle_info(HandlerGone)` why it went.
   template <class Server>

@@ -29,9 +29,11 @@ struct DropCounts {
   std::uint64_t shutdown = 0;       ///< left over when it was removed or its manager stopped
   std::uint64_t sampled = 0;        ///< not among those that its rule `sample` chose
   std::uint64_t ingress = 0;        ///< refused at the manager's door, which was full
+  std::uint64_t coalesced = 0;      ///< merged with a newer event by its rule `coalesce`
+  std::uint64_t spill_failed = 0;   ///< the file of its rule `spill` could not be written or read
 
   [[nodiscard]] std::uint64_t total() const noexcept {
-    return overflow + crashed + filtered + consumer_down + shutdown + sampled + ingress;
+    return overflow + crashed + filtered + consumer_down + shutdown + sampled + ingress + coalesced + spill_failed;
   }
   friend bool operator==(const DropCounts&, const DropCounts&) noexcept = default;
 };

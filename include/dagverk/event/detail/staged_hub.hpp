@@ -175,11 +175,12 @@ class StagedHub : public GenServer<StagedHub<E>> {
     flush();
     Result<void> valid = check_new(add.spec);
     if (valid && lines_.find(add.spec.name) != nullptr) valid = handler_exists(add.spec.name);
-    if (!valid) {
-      from.reply(valid.error());
+    Result<RuleLine<E>> rule = make_rule(add.spec, valid);
+    if (!rule) {
+      from.reply(rule.error());
       return;
     }
-    Member& added = add_entry(std::move(add.spec), std::move(from));
+    Member& added = add_entry(std::move(add.spec), std::move(*rule), std::move(from));
     start_process(added.member);
   }
 
@@ -190,11 +191,12 @@ class StagedHub : public GenServer<StagedHub<E>> {
     const Member* same = lines_.find(swap.spec.name);
     Result<void> valid = check_new(swap.spec);
     if (valid && same != nullptr && same != old) valid = handler_exists(swap.spec.name);
-    if (!valid) {
-      from.reply(valid.error());
+    Result<RuleLine<E>> rule = make_rule(swap.spec, valid);
+    if (!rule) {
+      from.reply(rule.error());
       return;
     }
-    Member& added = add_entry(std::move(swap.spec), std::move(from));
+    Member& added = add_entry(std::move(swap.spec), std::move(*rule), std::move(from));
     if (old == nullptr) {
       start_process(added.member);
       return;
@@ -258,6 +260,7 @@ class StagedHub : public GenServer<StagedHub<E>> {
     member.restarts_of.forget();
     ++member.restarts;
     if (!member.in_wait_line) lines_.join(member);
+    member.repair_rule();
     start_process(member);
     member.apply_rule();
     member.show_edge(lines_.wait_line());
@@ -403,7 +406,7 @@ class StagedHub : public GenServer<StagedHub<E>> {
       StagedMember<E>& member = entry->member;
       if (member.pid) give_up_process(member, HandLoss::shutdown, "its manager ended");
       entry->successor = 0;
-      member.dropped.shutdown += member.waiting.clear();
+      member.dropped.shutdown += member.clear_waiting();
       member.leave_wait_line(lines_.wait_line(), member.dropped.shutdown);
       remove_entry(*entry);
     }
@@ -555,7 +558,7 @@ class StagedHub : public GenServer<StagedHub<E>> {
     }
     if (member.waits()) {
       member.leave_wait_line(lines_.wait_line(), member.dropped.consumer_down);
-      member.dropped.consumer_down += member.waiting.clear();
+      member.dropped.consumer_down += member.clear_waiting();
     }
     member.show_edge(lines_.wait_line());
     finish_if_drained(entry);
@@ -577,7 +580,7 @@ class StagedHub : public GenServer<StagedHub<E>> {
     StagedMember<E>& member = entry.member;
     this_process::cancel_timer(std::exchange(member.timer, TimerRef()));
     member.leave_wait_line(lines_.wait_line(), member.dropped.shutdown);
-    member.dropped.shutdown += member.waiting.clear();
+    member.dropped.shutdown += member.clear_waiting();
     member.state = HandlerState::stopping;
     if (!member.pid) {
       remove_entry(entry);
@@ -622,7 +625,7 @@ class StagedHub : public GenServer<StagedHub<E>> {
     StagedMember<E>& member = entry.member;
     this_process::cancel_timer(std::exchange(member.timer, TimerRef()));
     member.leave_wait_line(lines_.wait_line(), member.dropped.shutdown);
-    member.dropped.shutdown += member.waiting.clear();
+    member.dropped.shutdown += member.clear_waiting();
     HandlerStats last = member.stats(lines_.wait_line(), this->runtime().clock().steady_now());
     const bool by_request = entry.removed.reply(last);
     answer_stops(entry, no_handler(member.name()));
@@ -652,12 +655,12 @@ class StagedHub : public GenServer<StagedHub<E>> {
 
   /// A new handler, which has no process yet. `from`: who waits for its init.
   template <class Message>
-  Member& add_entry(HandlerSpec<E>&& spec, From<Message> from) {
+  Member& add_entry(HandlerSpec<E>&& spec, RuleLine<E> rule, From<Message> from) {
     const HandlerRestartPolicy policy = spec.options.restart;
     const Pid owner = spec.owner;
     std::shared_ptr<EdgeCounters> edge =
         this->runtime().edges().add(concat("events ", this_process::pid().number(), " -> ", spec.name));
-    Member& added = lines_.add(next_id_++, std::move(spec), HandlerRestarts(policy), std::move(edge));
+    Member& added = lines_.add(next_id_++, std::move(spec), std::move(rule), HandlerRestarts(policy), std::move(edge));
     added.added = [from = std::move(from)](Result<void> result) mutable { from.reply(std::move(result)); };
     if (owner) added.owner = this_process::monitor(owner);
     publish_wanted();
@@ -702,6 +705,7 @@ class StagedHub : public GenServer<StagedHub<E>> {
 
   [[nodiscard]] Result<void> check_new(const HandlerSpec<E>& spec) const {
     if (stopping_) return Error(ErrorCode::shutting_down, "the event manager stops");
+    if (!spec.overflow.waits()) return check_handler_spec(spec);
     if (!options_.may_wait && std::holds_alternative<WaitWhenFull>(spec.options.overflow)) {
       return Error(ErrorCode::configuration,
                    concat("handler \"", spec.name,
@@ -714,6 +718,14 @@ class StagedHub : public GenServer<StagedHub<E>> {
                           "\": the rule `sample` copies events, and these cannot be copied: use keep_newest"));
     }
     return check_handler_spec(spec);
+  }
+
+  /// The queue of a handler that has a rule of its own, when the handler is `valid`.
+  [[nodiscard]] Result<RuleLine<E>> make_rule(const HandlerSpec<E>& spec, const Result<void>& valid) const {
+    if (!valid) return valid.error();
+    Result<RuleLine<E>> rule = RuleLine<E>::make(spec.overflow, this->runtime().clock());
+    if (rule) return rule;
+    return Error(rule.error().code(), concat("handler \"", spec.name, "\": ", rule.error().message()));
   }
 
   void publish_wanted() {

@@ -125,6 +125,7 @@ class StagedLines {
   /// Hands out what waits, when the handler has asked.
   void dispatch(Entry& entry) {
     StagedMember<E>& member = entry.member;
+    member.refill();
     if (!member.asked || member.waiting.empty() || member.state != HandlerState::running) return;
     if (member.spec->options.blocking) {
       hand_to<true>(member);

@@ -3,6 +3,7 @@
 #include "dagverk/base/assert.hpp"
 #include "dagverk/event/detail/backlog.hpp"
 #include "dagverk/event/detail/handler_progress.hpp"
+#include "dagverk/event/detail/rule_line.hpp"
 #include "dagverk/event/event_handler.hpp"
 #include "dagverk/event/event_stats.hpp"
 #include "dagverk/event/restart_policy.hpp"
@@ -43,13 +44,15 @@ enum class HandLoss : std::uint8_t { crashed, retried, consumer_down, shutdown }
 template <class E>
 class StagedMember {
  public:
-  StagedMember(std::uint64_t member_id, HandlerSpec<E> given, HandlerRestarts history,
+  StagedMember(std::uint64_t member_id, HandlerSpec<E> given, RuleLine<E> rule, HandlerRestarts history,
                std::shared_ptr<EdgeCounters> edge_counters)
       : id(member_id),
         spec(std::make_shared<const HandlerSpec<E>>(std::move(given))),
         restarts_of(std::move(history)),
         edge(std::move(edge_counters)),
-        bound_(bound_of(spec->options.overflow)) {
+        bound_(bound_of(rule.used() ? OverflowRule(WaitWhenFull{}) : spec->options.overflow)),
+        rule_(std::move(rule)) {
+    if (rule_.used()) return;
     if (const auto* sample = std::get_if<Sample>(&spec->options.overflow)) sample_.emplace(*sample);
   }
 
@@ -78,7 +81,9 @@ class StagedMember {
   std::string last_error;
 
   [[nodiscard]] const std::string& name() const noexcept { return spec->name; }
-  [[nodiscard]] bool waits() const noexcept { return std::holds_alternative<WaitWhenFull>(spec->options.overflow); }
+  [[nodiscard]] bool waits() const noexcept {
+    return !rule_.used() && std::holds_alternative<WaitWhenFull>(spec->options.overflow);
+  }
   [[nodiscard]] std::size_t hand_max() const noexcept {
     const std::size_t most = spec->options.batch_max;
     return bound_.keeps_oldest ? most : std::min(most, std::max<std::size_t>(1, bound_.events_max / 2));
@@ -90,6 +95,10 @@ class StagedMember {
 
   /// Has `batch`, which came at `now`, wait as its rule says. `ticket`: of a publisher that waits; else null.
   void accept(const Batch<E>& batch, SteadyTime now, const std::shared_ptr<SyncTicket>& ticket) {
+    if (rule_.used()) {
+      accept_by_rule(batch, now, ticket);
+      return;
+    }
     Batch<E> chosen = sample_ ? choose(batch, now) : batch;
     dropped.sampled += batch.size() - chosen.size();
     if (chosen.empty()) {
@@ -114,6 +123,17 @@ class StagedMember {
     }
     dropped.overflow += excess;
   }
+
+  /// Has what waits under a rule of its own wait for its hands, when these are empty.
+  void refill() {
+    if (rule_.empty() || !asked || !waiting.empty()) return;
+    const SteadyTime at = rule_.since().value();
+    waiting.push(rule_.take(hand_max(), name(), dropped), at);
+  }
+  /// Drops what waits for it, in the shared line not; how much that was.
+  [[nodiscard]] std::uint64_t clear_waiting() noexcept { return waiting.clear() + rule_.clear(); }
+  /// It begins anew: so does a rule that could not.
+  void repair_rule() { rule_.repair(); }
 
   /// Takes the next events for its hands; they go to its process.
   [[nodiscard]] std::vector<Batch<E>> next_hand() {
@@ -184,12 +204,12 @@ class StagedMember {
     HandlerStats stats;
     stats.name = name();
     stats.state = state;
-    stats.overflow = to_string(spec->options.overflow);
+    stats.overflow = rule_.used() ? std::string(spec->overflow.name()) : to_string(spec->options.overflow);
     stats.published = published;
     stats.delivered = delivered + view.delivered;
     stats.dropped = dropped;
     stats.dropped.filtered += view.filtered;
-    stats.buffered = in_hand_count - view.settled() + waiting.size() + waiting_in_line(line);
+    stats.buffered = in_hand_count - view.settled() + waiting.size() + rule_.size() + waiting_in_line(line);
     stats.restarts = restarts;
     stats.last_error = last_error;
     if (const std::optional<SteadyTime> oldest = oldest_event(view.settled(), line)) stats.lag = now - *oldest;
@@ -203,10 +223,26 @@ class StagedMember {
                       std::memory_order_relaxed);
     edge->delivered.store(delivered, std::memory_order_relaxed);
     edge->dropped.store(dropped.total(), std::memory_order_relaxed);
-    edge->buffered.store(in_hand_count + waiting.size() + waiting_in_line(line), std::memory_order_relaxed);
+    edge->buffered.store(in_hand_count + waiting.size() + rule_.size() + waiting_in_line(line),
+                         std::memory_order_relaxed);
   }
 
  private:
+  /// An idle handler gets events at once, as they are; all others go through the rule, in order.
+  void accept_by_rule(const Batch<E>& batch, SteadyTime now, const std::shared_ptr<SyncTicket>& ticket) {
+    Batch<E> rest = rule_.admit(batch, name(), dropped);
+    if (rest.empty()) {
+      if (ticket) ticket->settle(id, EventFate::filtered);
+      return;
+    }
+    if (asked && waiting.empty() && rule_.empty()) {
+      waiting.push(rest.split_front(hand_max()), now, ticket ? std::make_shared<SyncReceipt>(ticket, id) : nullptr);
+    }
+    if (rest.empty()) return;
+    if (ticket) ticket->settle(id, EventFate::pending);  // it may be merged: nobody can say when this one is done
+    rule_.push(std::move(rest), name(), dropped);
+  }
+
   [[nodiscard]] Batch<E> choose(const Batch<E>& batch, SteadyTime now) {
     if constexpr (std::copy_constructible<E>) {
       return pick_events(batch, [this, now](const E& /*event*/) { return sample_->chooses(now); });
@@ -229,11 +265,13 @@ class StagedMember {
       settled -= batch.events.size();
     }
     if (!waiting.empty()) return waiting.oldest();
+    if (!rule_.empty()) return rule_.since();
     if (waiting_in_line(line) == 0) return std::nullopt;
     return line.events.came_at(static_cast<std::size_t>(std::max(line.first, joined_at) - line.first));
   }
 
   const RuleBound bound_;
+  RuleLine<E> rule_;                    // with a rule that knows the events
   std::optional<SampleChoice> sample_;  // with the rule `sample`
 };
 
