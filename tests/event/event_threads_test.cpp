@@ -1,11 +1,15 @@
-// The staged event manager on real threads: publishers that race, handlers that really block.
+// Event managers on real threads: publishers that race, handlers that really block, streams that come and go.
 
+#include "dagverk/event/event_stream.hpp"
+#include "dagverk/event/serial_event_manager.hpp"
 #include "dagverk/event/staged_event_manager.hpp"
 #include "dagverk/runtime/runtime.hpp"
+#include "dagverk/stage/spill.hpp"
 
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <cstdint>
 #include <latch>
 #include <memory>
 #include <string>
@@ -134,6 +138,45 @@ TEST(StagedEventManagerOnThreads, publishers_on_many_threads_lose_nothing_while_
   EXPECT_EQ(steady.sum, publishers * (each * (each + 1) / 2));
   EXPECT_LE(passing_delivered, passing.events) << "at most one event of each replaced process is not counted";
   EXPECT_LE(passing.events, passing_delivered + 20);
+}
+
+/// One stream is read to the last event while others are opened, looked into and dropped.
+void streams_come_and_go(EventManager<std::uint64_t>& events) {
+  using Events = Stream<std::uint64_t>;
+  constexpr std::uint64_t count = 20'000;
+  EventStreamOptions<std::uint64_t> everything{.name = "all", .overflow = spill<std::uint64_t>()};
+  Events stream = event_stream_blocking(events, std::move(everything)).value();
+  std::thread publisher([&] {
+    for (std::uint64_t event = 1; event <= count; ++event) events.notify(std::uint64_t{event});
+  });
+  std::thread guest([&] {
+    for (int round = 0; round < 30; ++round) {
+      EventStreamOptions<std::uint64_t> few{.overflow = KeepNewest{10}, .prefetch = 4, .timeout = 20ms};
+      Events passing = event_stream_blocking(events, std::move(few)).value();
+      const Result<Batch<std::uint64_t>> read = passing.next_batch_blocking();
+      EXPECT_TRUE(read || read.error().code() == ErrorCode::timeout);
+    }
+  });
+  std::uint64_t next = 1;
+  for (const std::uint64_t event : stream.blocking()) {
+    if (event != next || next++ == count) break;
+  }
+  EXPECT_EQ(next, count + 1) << "in order, and none is missing";
+  publisher.join();
+  guest.join();
+  EXPECT_TRUE(stream.close_blocking());
+  EXPECT_TRUE(events.stop_blocking());
+}
+
+TEST(EventStreamsOnThreads, one_is_read_to_the_last_event_while_others_come_and_go) {
+  Runtime runtime(RuntimeOptions{.workers = 2, .logger = &null_logger()});
+  {
+    StagedEventManager<std::uint64_t> staged(runtime);
+    streams_come_and_go(staged);
+    SerialEventManager<std::uint64_t> serial(runtime);
+    streams_come_and_go(serial);
+  }
+  EXPECT_TRUE(runtime.stop(10s).clean());
 }
 
 }  // namespace

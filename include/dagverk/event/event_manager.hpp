@@ -148,6 +148,10 @@ class EventManager {
   Result<EventStats> stop_blocking(Duration limit = event_stop_limit_default) { return runtime().run(do_stop(limit)); }
 
   [[nodiscard]] virtual RuntimeBase& runtime() const noexcept = 0;
+  /// The process that runs this manager; for tools.
+  [[nodiscard]] virtual Pid pid() const noexcept = 0;
+  /// Whether events wait for each handler by itself, under its overflow rule.
+  [[nodiscard]] virtual bool has_handler_lines() const noexcept = 0;
 
  protected:
   /// `wanted` is the word of an EventKinds, kept up to date by the manager's process, which shares it.

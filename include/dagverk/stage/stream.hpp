@@ -23,7 +23,7 @@ class BlockingEvents;
 /// Threads:   one reader at a time: one process, by `next` and `next_batch`, or one thread outside of processes, by
 ///            what ends in `blocking`.
 /// Errors:    reading gives `no_process` when a producer was not there, `exited` for any other failure (end_reason has
-///            it), `wrong_thread` for blocking reads inside a process.
+///            it), `timeout` after StreamOptions::timeout, `wrong_thread` for blocking reads inside a process.
 /// Lifetime:  movable while nobody reads. Destroyed early, or with its process, it cancels its subscriptions with
 ///            `normal` and its own process ends, without anybody waiting for it; `close` waits.
 /// Bounds:    at most max_demand events per producer are on their way or fetched and not read.
@@ -48,6 +48,11 @@ class [[nodiscard]] Stream {
   Stream& operator=(const Stream&) = delete;
   ~Stream() {
     if (server_ && !ended_) server_->cast(typename Server::CloseNow{});
+  }
+
+  /// Subscribes now and not at the first read: what is emitted from now on waits for the reader.
+  void open() {
+    if (!server_ && !ended_ && !producers_.empty()) server_ = Server::start(producers_, options_);
   }
 
   /// The next event; nothing at the end: `Result<std::optional<Event>> event = co_await stream.next();`.
@@ -119,7 +124,7 @@ class [[nodiscard]] Stream {
     }
     if (error_) return *error_;
     if (ended_ || producers_.empty()) return Batch<Event>();
-    if (!server_) server_ = Server::start(producers_, options_);
+    open();
     return std::nullopt;
   }
 

@@ -95,8 +95,8 @@ class HubManager : public EventManager<E> {
   }
 
   [[nodiscard]] RuntimeBase& runtime() const noexcept override { return runtime_; }
-  /// The process that runs this manager; for tools.
-  [[nodiscard]] Pid pid() const noexcept { return hub_.pid(); }
+  [[nodiscard]] Pid pid() const noexcept override { return hub_.pid(); }
+  [[nodiscard]] bool has_handler_lines() const noexcept override { return Hub::has_handler_lines; }
 
  protected:
   HubManager(RuntimeBase& runtime, RunningHub<Hub> hub, bool owns)

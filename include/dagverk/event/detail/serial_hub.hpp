@@ -43,6 +43,7 @@ class SerialHub : public GenServer<SerialHub<E>> {
   using Stop = typename HubMessages<E>::Stop;
   using StopSoon = typename HubMessages<E>::StopSoon;
   using Share = typename HubMessages<E>::Share;
+  static constexpr bool has_handler_lines = false;
   struct RunPending {};
   struct RemoveGone {};
 

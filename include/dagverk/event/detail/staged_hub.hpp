@@ -61,6 +61,7 @@ class StagedHub : public GenServer<StagedHub<E>> {
   using Stop = typename HubMessages<E>::Stop;
   using StopSoon = typename HubMessages<E>::StopSoon;
   using Share = typename HubMessages<E>::Share;
+  static constexpr bool has_handler_lines = true;
   struct Flush {};
   struct Ask {
     std::uint64_t id;

@@ -25,6 +25,8 @@ struct StreamOptions {
   SubscribeOptions<Event> subscription = {};
   /// What each producer does with demand, once all are subscribed to: those that have accumulated it for this go on.
   DemandFlow demand = DemandFlow::forward;
+  /// A read that waits for an event for this long fails with `timeout` and ends the stream. Zero or less: no limit.
+  Duration timeout = Duration::zero();
 };
 
 namespace detail {
@@ -60,6 +62,9 @@ class StreamServer final : public Consumer<StreamServer<Event>, Event> {
   };
   struct CloseNow {};
   struct GiveUp {};
+  struct ReadDue {
+    std::uint64_t read;
+  };
 
   /// Starts one; nobody waits for its init, which cannot fail.
   [[nodiscard]] static ServerRef<StreamServer> start(const std::vector<ProducerRef<Event>>& producers,
@@ -112,8 +117,11 @@ class StreamServer final : public Consumer<StreamServer<Event>, Event> {
 
   void handle_call(Next /*call*/, From<Next> from) {
     reader_ = std::move(from);
+    ++reads_;
+    this_process::cancel_timer(std::exchange(timer_, TimerRef()));
     ask_for_last();
     feed();
+    if (reader_ && options_.timeout > Duration::zero()) timer_ = Base::send_after(options_.timeout, ReadDue{reads_});
   }
   void handle_call(Close /*call*/, From<Close> from) {
     closer_ = std::move(from);
@@ -121,6 +129,11 @@ class StreamServer final : public Consumer<StreamServer<Event>, Event> {
   }
   void handle_cast(CloseNow /*cast*/) { close(); }
   void handle_info(GiveUp /*timer*/) { this_process::stop(); }
+  void handle_info(ReadDue due) {
+    if (!reader_ || due.read != reads_) return;
+    reader_.reply(Error(ErrorCode::timeout, "no event came in time for a read of a stream"));
+    close();
+  }
   void handle_info(const Down& down) {
     if (down.ref == owner_) close();
   }
@@ -215,6 +228,8 @@ class StreamServer final : public Consumer<StreamServer<Event>, Event> {
   std::deque<Entry> queue_;
   SubscriptionId last_;  // of the part that was read last
   std::size_t last_size_ = 0;
+  std::uint64_t reads_ = 0;
+  TimerRef timer_;  // of the read that waits
   From<Next> reader_;
   From<Close> closer_;
   bool closing_ = false;
