@@ -105,8 +105,8 @@ bool RedisReader::waits_for_too_much() const noexcept {
   const std::string_view waiting(reader_->buf + reader_->pos, reader_->len - reader_->pos);
   if (waiting.size() > bytes_max_ - bytes_ + 64) return true;
   if (reader_->ridx < 0 || reader_->rstack[reader_->ridx].type != REDIS_REPLY_STRING) return false;
-  const std::size_t line = waiting.find('\r');
-  if (line == std::string_view::npos) return waiting.size() > 32;
+  const std::size_t line = waiting.find("\r\n");
+  if (line == std::string_view::npos) return false;
   long long length = 0;
   const auto parsed = std::from_chars(waiting.data(), waiting.data() + line, length);
   return parsed.ec == std::errc{} && length > 0 && static_cast<unsigned long long>(length) > bytes_max_ - bytes_;

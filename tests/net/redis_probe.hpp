@@ -8,6 +8,7 @@
 #include <mutex>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -52,6 +53,17 @@ template <class... Words>
 [[nodiscard]] inline std::string shown(const Reply& reply) {
   if (reply) return reply->shown();
   return std::string(to_string(reply.error().code())) + ": " + std::string(reply.error().message());
+}
+
+/// Looks until it is so; false after a minute.
+template <class Condition>
+[[nodiscard]] bool eventually(Condition&& condition) {
+  const SteadyTime end = system_clock().steady_now() + std::chrono::minutes(1);
+  while (!condition()) {
+    if (system_clock().steady_now() > end) return false;
+    std::this_thread::yield();
+  }
+  return true;
 }
 
 /// The states that a client went through.

@@ -62,7 +62,7 @@ class TemporaryFolder {
 
 struct RedisServerOptions {
   std::vector<std::string> arguments = {};  ///< more of them, e.g. {"--requirepass", "secret"}
-  bool plain_port = true;                   ///< listens on port() without TLS
+  bool tls = false;                         ///< port() speaks TLS; `configuration` names the certificates
   bool socket = false;                      ///< listens on socket_path(), too
   bool sentinel = false;                    ///< is a Sentinel; `configuration` says of what
   std::string configuration = {};           ///< lines of its configuration file
@@ -97,7 +97,8 @@ class RedisServer {
   /// Starts again what was killed or shut down, on the same port with the same data.
   void start() {
     write_configuration();
-    std::vector<std::string> words = {"redis-server", folder_.file("redis.conf")};
+    // setpriv: the server does not outlive a test that is killed.
+    std::vector<std::string> words = {"setpriv", "--pdeathsig", "KILL", "redis-server", folder_.file("redis.conf")};
     if (options_.sentinel) words.emplace_back("--sentinel");
     words.insert(words.end(), options_.arguments.begin(), options_.arguments.end());
     std::vector<char*> arguments;
@@ -109,7 +110,7 @@ class RedisServer {
     ::posix_spawn_file_actions_init(&actions);
     ::posix_spawn_file_actions_adddup2(&actions, pipe[1], STDOUT_FILENO);
     ::posix_spawn_file_actions_adddup2(&actions, pipe[1], STDERR_FILENO);
-    const int failed = ::posix_spawnp(&pid_, "redis-server", &actions, nullptr, arguments.data(), environ);
+    const int failed = ::posix_spawnp(&pid_, "setpriv", &actions, nullptr, arguments.data(), environ);
     ::posix_spawn_file_actions_destroy(&actions);
     ::close(pipe[1]);
     if (failed != 0) {
@@ -132,7 +133,7 @@ class RedisServer {
 
   /// SIGKILL, and waits until it is gone.
   void kill() { end(SIGKILL); }
-  /// SIGTERM: saves its data if it was told to, and waits until it is gone.
+  /// SIGTERM: saves its data if it was told to, and waits until it is gone. Not while it is paused.
   void shut_down() { end(SIGTERM); }
   /// It answers nothing until `resume`; connections stay.
   void pause() const { ::kill(pid_, SIGSTOP); }
@@ -155,7 +156,8 @@ class RedisServer {
     const std::string path = folder_.file("redis.conf");
     if (options_.sentinel && std::filesystem::exists(path)) return;  // a Sentinel keeps what it knows in there
     std::string text = "bind 127.0.0.1\ndaemonize no\nlogfile \"\"\ndir " + folder_.path() + "\n";
-    text += "port " + std::to_string(options_.plain_port ? port_ : 0) + "\n";
+    text += options_.tls ? "port 0\ntls-port " : "port ";
+    text += std::to_string(port_) + "\n";
     if (options_.socket) text += "unixsocket " + socket_path() + "\n";
     if (!options_.sentinel) text += "save \"\"\nappendonly no\n";
     text += options_.configuration;
@@ -184,7 +186,6 @@ class RedisServer {
 
   void end(int signal) {
     if (pid_ <= 0) return;
-    ::kill(pid_, SIGCONT);
     ::kill(pid_, signal);
     while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
     }
