@@ -37,6 +37,11 @@ RedisAttempt::RedisAttempt(asio::io_context& io, const RedisOptions& options, Tl
       total_timer_(io),
       sentinel_timer_(io) {}
 
+void RedisAttempt::begin_asking(std::size_t first_sentinel) {
+  asks_only_ = true;
+  begin(first_sentinel);
+}
+
 void RedisAttempt::begin(std::size_t first_sentinel) {
   total_timer_.expires_after(options_.connect_timeout);
   total_timer_.async_wait([self = shared_from_this()](error_code failure) {
@@ -142,7 +147,11 @@ void RedisAttempt::sentinel_answered(Result<std::vector<RedisReply>> replies, bo
   ++sentinels_asked_;  // its timer is void
   sentinel_timer_.cancel();
   std::exchange(ready_.transport, nullptr)->close();
-  connect_to(master);
+  if (asks_only_) {
+    finish(RedisReady{.transport = nullptr, .server = master.text()});
+  } else {
+    connect_to(master);
+  }
 }
 
 void RedisAttempt::next_sentinel(Error error) {

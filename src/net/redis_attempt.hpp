@@ -38,6 +38,8 @@ class RedisAttempt : public std::enable_shared_from_this<RedisAttempt> {
   /// `options` outlive the attempt. `done` is called once, not from within `begin`, unless the attempt is cancelled.
   RedisAttempt(boost::asio::io_context& io, const RedisOptions& options, TlsContext tls, Done done);
 
+  /// Only asks the Sentinels: `done` gets where the master is, as `server`, and no connection.
+  void begin_asking(std::size_t first_sentinel);
   /// Asks the Sentinel at `first_sentinel` first, then the others, round.
   void begin(std::size_t first_sentinel);
   void cancel() noexcept;
@@ -73,6 +75,7 @@ class RedisAttempt : public std::enable_shared_from_this<RedisAttempt> {
   Done done_;  // empty once called
   boost::asio::steady_timer total_timer_;
   boost::asio::steady_timer sentinel_timer_;
+  bool asks_only_ = false;
   std::size_t sentinel_ = 0;
   std::size_t sentinels_asked_ = 0;
   std::shared_ptr<RedisDial> dial_;

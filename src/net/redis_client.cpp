@@ -75,6 +75,7 @@ namespace {
   if (options.reconnect_first <= Duration::zero()) return wrong("reconnect_first must be more than 0");
   if (options.reconnect_max < options.reconnect_first) return wrong("reconnect_max must not be below reconnect_first");
   if (options.dead_after < std::chrono::seconds(1)) return wrong("dead_after must be 1 s or more");
+  if (options.sentinel_check < std::chrono::milliseconds(10)) return wrong("sentinel_check must be 10 ms or more");
   if (options.queued_bytes_max == 0) return wrong("queued_bytes_max must be 1 or more, got 0");
   if (options.commands_max == 0) return wrong("commands_max must be 1 or more, got 0");
   if (options.reply_bytes_max == 0 || options.reply_bytes_max > (std::size_t{1} << 40U)) {

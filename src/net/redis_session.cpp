@@ -57,6 +57,7 @@ RedisClient::Session::Session(RedisIo::Loop& loop, RedisOptions options, TlsCont
       options_(std::move(options)),
       tls_(std::move(tls)),
       retry_timer_(loop.io()),
+      check_timer_(loop.io()),
       tick_timer_(loop.io()),
       unblock_timer_(loop.io()) {}
 
@@ -164,8 +165,30 @@ void RedisClient::Session::attempted(Result<RedisReady> ready) {
   up_since_ = loop_.clock().steady_now();
   connects_.fetch_add(1);
   set_state(RedisState::up, last_error_);
+  check_later();
   read();
   write();
+}
+
+/// A former master goes on for a while, and what it is told meanwhile is lost: so the Sentinels are asked who it is now.
+void RedisClient::Session::check_later() {
+  if (options_.url.kind != RedisUrl::Kind::sentinel || stopping_) return;
+  const auto most = static_cast<std::uint64_t>(options_.sentinel_check.count());
+  check_timer_.expires_after(Duration(most - loop_.random().below(most / 4 + 1)));
+  check_timer_.async_wait([self = shared_from_this()](error_code failure) {
+    if (failure || self->link_ == nullptr || self->stopping_) return;
+    self->check_ = std::make_shared<RedisAttempt>(self->loop_.io(), self->options_, self->tls_,
+                                                  [self](const Result<RedisReady>& master) { self->checked(master); });
+    self->check_->begin_asking(self->sentinel_);
+  });
+}
+
+void RedisClient::Session::checked(const Result<RedisReady>& master) {
+  sentinel_ = check_->sentinel();
+  check_ = nullptr;
+  if (master && master->server != server_) leaving_ = true;
+  leave_if_drained();
+  if (link_ != nullptr) check_later();
 }
 
 void RedisClient::Session::try_again_later(const Error& cause) {
@@ -281,7 +304,7 @@ void RedisClient::Session::write_piece() {
 
 void RedisClient::Session::leave_if_drained() {
   if (!leaving_ || link_ == nullptr || !sent_.empty()) return;
-  break_off(Error(ErrorCode::unavailable, "it has become a replica (READONLY)"));
+  break_off(Error(ErrorCode::unavailable, "it is not the master any more"));
 }
 
 /// Ends the connection: what may have been sent is lost, the rest waits for the next one.
@@ -290,9 +313,10 @@ void RedisClient::Session::break_off(const Error& cause) {
   link->ready.transport->close();
   put_back_unsent(*link);
   std::deque<RedisWaiter> lost = std::exchange(sent_, {});
-  head_number_ += lost.size();
   lost_.fetch_add(lost.size());
   leaving_ = false;
+  check_timer_.cancel();
+  if (check_ != nullptr) std::exchange(check_, nullptr)->cancel();
   if (loop_.clock().steady_now() - up_since_ > 2 * options_.reconnect_max) failures_ = 0;  // else it comes and goes
   const Error why = cause.with(server_);
   set_state(RedisState::down, why);
@@ -338,22 +362,29 @@ void RedisClient::Session::put_back_unsent(const Link& link) {
   queue_.bytes.insert(0, link.writing, begin);
 }
 
-void RedisClient::Session::expire_queue() {
-  if (link_ != nullptr) return;
-  const SteadyTime now = loop_.clock().steady_now();
-  std::deque<RedisWaiter> expired;
+/// Fails the first ones of the queue, up to the first that does not end.
+template <class Ends>
+void RedisClient::Session::end_front(const Ends& ends, const Error& error) {
+  std::deque<RedisWaiter> ended;
   std::size_t bytes = 0;
-  while (!queue_.empty() && queue_.waiters.front().since + options_.wait_for_connection <= now) {
+  while (!queue_.empty() && ends(queue_.waiters.front())) {
     bytes += queue_.waiters.front().size_bytes;
-    expired.push_back(std::move(queue_.waiters.front()));
+    ended.push_back(std::move(queue_.waiters.front()));
     queue_.waiters.pop_front();
   }
-  if (expired.empty()) return;
+  if (ended.empty()) return;
   queue_.bytes.erase(0, bytes);
   queued_bytes_.fetch_sub(bytes);
-  fail_all(std::move(expired),
-           Error(ErrorCode::unavailable,
-                 concat("not connected within ", in_words(options_.wait_for_connection), ": ", last_error_.message())));
+  fail_all(std::move(ended), error);
+}
+
+void RedisClient::Session::expire_queue() {
+  if (link_ != nullptr || queue_.empty()) return;
+  const SteadyTime latest = loop_.clock().steady_now() - options_.wait_for_connection;
+  if (queue_.waiters.front().since > latest) return;
+  end_front([&](const RedisWaiter& waiter) { return waiter.since <= latest; },
+            Error(ErrorCode::unavailable, concat("not connected within ", in_words(options_.wait_for_connection), ": ",
+                                                 last_error_.message())));
 }
 
 void RedisClient::Session::fail_queue(const Error& error) {
@@ -410,7 +441,6 @@ void RedisClient::Session::take_reply(RedisReply reply) {
   }
   RedisWaiter waiter = std::move(head);
   sent_.pop_front();
-  ++head_number_;
   head_since_ = loop_.clock().steady_coarse();
   if (alone) {
     finish_one(std::move(waiter), std::move(reply));
@@ -485,7 +515,6 @@ void RedisClient::Session::send_again(RedisWaiter waiter, const std::vector<Redi
 void RedisClient::Session::fail_head(const Error& error) {
   RedisWaiter head = std::move(sent_.front());
   sent_.pop_front();
-  ++head_number_;
   under_way_.fetch_sub(1);
   head.fail(error.with(server_));
 }
@@ -495,39 +524,48 @@ void RedisClient::Session::fail_head(const Error& error) {
 void RedisClient::Session::interrupt(std::shared_ptr<Session> other) {
   DAGVERK_ASSERT(&other->loop_ == &loop_);
   DAGVERK_ASSERT(other.get() != this);  // what it sent would wait behind the call that it is to end
-  asio::post(loop_.io(), [self = shared_from_this(), other = std::move(other)] {
-    self->fail_queue(Error(ErrorCode::cancelled, "the call was interrupted before it was sent"));
-    self->unblock(other, self->head_number_);
+  std::uint64_t last = 0;               // what is sent after this call is not meant
+  {
+    const MutexLock lock(mutex_);
+    last = commands_;
+  }
+  asio::post(loop_.io(), [self = shared_from_this(), other = std::move(other), last] {
+    self->take_inbox(false);
+    self->end_front([&](const RedisWaiter& waiter) { return waiter.number <= last; },
+                    Error(ErrorCode::cancelled, "the call was interrupted before it was sent"));
+    self->look();
+    self->unblock(other, last);
   });
 }
 
-void RedisClient::Session::unblock(const std::shared_ptr<Session>& other, std::uint64_t call) {
-  if (stopping_ || link_ == nullptr || sent_.empty() || head_number_ != call) return;
+/// Ends the first call that is under way, if its number is not beyond `last`.
+void RedisClient::Session::unblock(const std::shared_ptr<Session>& other, std::uint64_t last) {
+  if (stopping_ || link_ == nullptr || sent_.empty() || sent_.front().number > last) return;
   if (link_->ready.client_id == 0) {
     break_off(Error(ErrorCode::unavailable, "interrupted"));
     return;
   }
   const RedisCommand command("CLIENT", "UNBLOCK", link_->ready.client_id);
   RedisWaiter waiter;
-  waiter.done = [self = shared_from_this(), other, call](Result<RedisReply> reply) {
+  waiter.done = [self = shared_from_this(), other, last](Result<RedisReply> reply) {
     if (reply && reply->integer_or(0) == 1) return;
     // 0: it does not block yet. No reply: `other` has lost its connection.
     const bool forbidden = !reply && reply.error().code() != ErrorCode::unavailable &&
                            reply.error().code() != ErrorCode::outcome_unknown &&
                            reply.error().code() != ErrorCode::refused;
     if (!forbidden) {
-      self->unblock_later(other, call, reply ? std::chrono::milliseconds(2) : std::chrono::milliseconds(20));
-    } else if (self->link_ != nullptr && self->head_number_ == call && !self->sent_.empty()) {
+      self->unblock_later(other, last, reply ? std::chrono::milliseconds(2) : std::chrono::milliseconds(20));
+    } else if (self->link_ != nullptr && !self->sent_.empty() && self->sent_.front().number <= last) {
       self->break_off(Error(ErrorCode::unavailable, "interrupted"));
     }
   };
   other->accept(std::move(waiter), command.size_bytes(), [&](std::string& out) { command.encode(out); });
 }
 
-void RedisClient::Session::unblock_later(const std::shared_ptr<Session>& other, std::uint64_t call, Duration wait) {
+void RedisClient::Session::unblock_later(const std::shared_ptr<Session>& other, std::uint64_t last, Duration wait) {
   unblock_timer_.expires_after(wait);
-  unblock_timer_.async_wait([self = shared_from_this(), other, call](error_code failure) {
-    if (!failure) self->unblock(other, call);
+  unblock_timer_.async_wait([self = shared_from_this(), other, last](error_code failure) {
+    if (!failure) self->unblock(other, last);
   });
 }
 

@@ -38,7 +38,8 @@ struct RedisWaiter {
 
   RedisClient::Done done = {};
   std::unique_ptr<More> more = {};
-  SteadyTime since = {};  ///< accepted, or put back
+  std::uint64_t number = 0;  ///< of the call, counted from 1
+  SteadyTime since = {};     ///< accepted, or put back
   Duration reply_timeout = Duration::zero();
   std::size_t size_bytes = 0;
   std::size_t replies = 1;  ///< still to come
@@ -99,6 +100,8 @@ class RedisClient::Session : public std::enable_shared_from_this<Session> {
   void attempt();
   void attempted(Result<RedisReady> ready);
   void try_again_later(const Error& cause);
+  void check_later();
+  void checked(const Result<RedisReady>& master);
   void set_state(RedisState state, const Error& cause);
 
   // while up
@@ -114,6 +117,8 @@ class RedisClient::Session : public std::enable_shared_from_this<Session> {
   void take_inbox(bool stay_awake);
   void put_back_unsent(const Link& link);
   void expire_queue();
+  template <class Ends>
+  void end_front(const Ends& ends, const Error& error);
   void fail_queue(const Error& error);
   void fail_all(std::deque<RedisWaiter> waiters, const Error& error);
   void arm();
@@ -127,8 +132,8 @@ class RedisClient::Session : public std::enable_shared_from_this<Session> {
   void send_again(RedisWaiter waiter, const std::vector<RedisNumberedScript>& scripts);
   void fail_head(const Error& error);
 
-  void unblock(const std::shared_ptr<Session>& other, std::uint64_t call);
-  void unblock_later(const std::shared_ptr<Session>& other, std::uint64_t call, Duration wait);
+  void unblock(const std::shared_ptr<Session>& other, std::uint64_t last);
+  void unblock_later(const std::shared_ptr<Session>& other, std::uint64_t last, Duration wait);
 
   RedisIo::Loop& loop_;
   const RedisOptions options_;
@@ -150,16 +155,17 @@ class RedisClient::Session : public std::enable_shared_from_this<Session> {
   std::deque<RedisWaiter> sent_;
   std::shared_ptr<Link> link_;
   std::shared_ptr<RedisAttempt> attempt_;
+  std::shared_ptr<RedisAttempt> check_;  // asks the Sentinels
   boost::asio::steady_timer retry_timer_;
+  boost::asio::steady_timer check_timer_;
   boost::asio::steady_timer tick_timer_;
   boost::asio::steady_timer unblock_timer_;
   std::optional<SteadyTime> tick_at_;
   SteadyTime up_since_{};
   bool stopping_ = false;
-  bool leaving_ = false;           // the server has become a replica: go as soon as nothing is under way
-  SteadyTime head_since_{};        // when the reply to sent_.front() became the next one due
-  std::uint64_t head_number_ = 0;  // of sent_.front(), counted over all connections
-  unsigned failures_ = 0;          // in a row
+  bool leaving_ = false;     // it is not the master any more: go as soon as nothing is under way
+  SteadyTime head_since_{};  // when the reply to sent_.front() became the next one due
+  unsigned failures_ = 0;    // in a row
   std::size_t sentinel_ = 0;
   std::string server_;
   Error last_error_{ErrorCode::unavailable};
@@ -180,7 +186,7 @@ void RedisClient::Session::accept(RedisWaiter waiter, std::size_t size_bytes, co
       waiter.size_bytes = inbox_.bytes.size() - before;
       queued_bytes_.fetch_add(waiter.size_bytes);
       under_way_.fetch_add(1);
-      ++commands_;
+      waiter.number = ++commands_;
       inbox_.waiters.push_back(std::move(waiter));
       wake = !std::exchange(awake_, true);
     }
