@@ -13,6 +13,7 @@
 #include <netinet/in.h>
 #include <random>
 #include <spawn.h>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -100,8 +101,11 @@ class RedisServer {
   /// Starts again what was killed or shut down, on the same port with the same data.
   void start() {
     write_configuration();
+    const std::string server = folder_.file("redis-server");
+    std::error_code there_already;
+    std::filesystem::create_symlink(program(), server, there_already);
     // setpriv: the server does not outlive a test that is killed.
-    std::vector<std::string> words = {"setpriv", "--pdeathsig", "KILL", "redis-server", folder_.file("redis.conf")};
+    std::vector<std::string> words = {"setpriv", "--pdeathsig", "KILL", server, folder_.file("redis.conf")};
     if (options_.sentinel) words.emplace_back("--sentinel");
     words.insert(words.end(), options_.arguments.begin(), options_.arguments.end());
     std::vector<char*> arguments;
@@ -155,14 +159,19 @@ class RedisServer {
   }
 
  private:
-  /// Debian's redis-tools has the server under the name of a checker, without the service that the package redis-server
-  /// would start; it is what the name says that it is called by. Empty: there is none.
-  [[nodiscard]] static const std::string& program() {
-    static const std::string found = [] {
-      for (const std::string name : {"redis-server", "redis-check-rdb"}) {
-        if (std::system(("command -v " + name + " >/dev/null 2>&1").c_str()) == 0) return name;
+  /// Debian's redis-tools has the server's program under the name of a checker, without the service that the package
+  /// redis-server would start; it is what it is called by. Empty: there is none.
+  [[nodiscard]] static const std::filesystem::path& program() {
+    static const std::filesystem::path found = [] {
+      const char* const search = std::getenv("PATH");
+      for (const std::string_view name : {"redis-server", "redis-check-rdb"}) {
+        std::istringstream folders(search == nullptr ? "" : search);
+        for (std::string folder; std::getline(folders, folder, ':');) {
+          const std::filesystem::path path = std::filesystem::path(folder) / name;
+          if (::access(path.c_str(), X_OK) == 0) return path;
+        }
       }
-      return std::string();
+      return std::filesystem::path();
     }();
     return found;
   }
