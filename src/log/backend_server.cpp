@@ -1,6 +1,7 @@
 #include "log/backend_server.hpp"
 
 #include "log/collector.hpp"
+#include "log/record_encode.hpp"
 
 #include <algorithm>
 #include <array>
@@ -167,7 +168,7 @@ bool BackendServer::write_notice(const QueueNotice& notice) {
       break;
     case QueueNotice::Kind::below_discard: text = "log.below_discard_threshold"; break;
   }
-  const RecordContent content{LogSeverity::warning, "dagverk", text, fields, {}};
+  const RecordContent content{LogSeverity::warning, "dagverk", text, fields};
   const RecordPlan plan = plan_record(content, 1024);
   alignas(record_align) std::array<char, record_size_max(1024)> bytes{};
   encode_record(bytes.data(), plan, content);

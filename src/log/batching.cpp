@@ -1,6 +1,6 @@
 #include "dagverk/log/backends/batching.hpp"
 
-#include "log/record.hpp"
+#include "log/record_encode.hpp"
 #include "log/uploader.hpp"
 
 #include "dagverk/base/concat.hpp"
@@ -30,7 +30,7 @@ void add(ShedLines& to, const ShedLines& more) noexcept {
   const std::string from = log_time_text(shed.from);
   const std::string to = log_time_text(shed.to);
   const std::array<LogValue, 3> fields{{{"count", shed.count}, {"from", from}, {"to", to}}};
-  const detail::RecordContent content{LogSeverity::warning, "dagverk", "log.lines_shed", fields, {}};
+  const detail::RecordContent content{LogSeverity::warning, "dagverk", "log.lines_shed", fields};
   const detail::RecordPlan plan = detail::plan_record(content, 256);
   alignas(detail::record_align) std::array<char, detail::record_size_max(256)> bytes{};
   detail::encode_record(bytes.data(), plan, content);

@@ -69,6 +69,7 @@ void LogCollector::sleep_or_poll(std::size_t lines) {
     return;
   }
   core_->asleep.store(true);
+  if (ProgramBarrier::available()) ProgramBarrier::heavy();
   refresh();
   const bool missed =
       std::any_of(rings_.begin(), rings_.end(), [](const auto& ring) { return ring->tail() != ring->head(); });
@@ -90,10 +91,9 @@ void LogCollector::refresh() {
 std::size_t LogCollector::drain(std::size_t chunks_max) {
   core_->looks.fetch_add(1, std::memory_order_relaxed);
   refresh();
-  const Clock& clock = runtime().clock();
-  const SteadyTime now = clock.steady_now();  // before the tails are read
-  const Duration to_wall = clock.wall_now().time_since_epoch() - now.time_since_epoch();
-  const std::int64_t stamp_max = now.time_since_epoch().count();
+  const StampScale scale = core_->stamps().scale();  // before the tails are read
+  const SteadyTime now{Duration(scale.steady_ns)};
+  const Duration to_wall = runtime().clock().wall_now().time_since_epoch() - now.time_since_epoch();
   cursors_.clear();
   for (const std::shared_ptr<ThreadRing>& ring : rings_) {
     const bool last = ring->owner_gone.load();  // before the tail: whatever comes after it is not there
@@ -101,14 +101,14 @@ std::size_t LogCollector::drain(std::size_t chunks_max) {
     if (last && cursors_.back().at == cursors_.back().end) {
       core_->retire(ring);
     } else {
-      advance(cursors_.size() - 1, stamp_max);
+      advance(cursors_.size() - 1, scale.stamp);
     }
   }
   std::size_t lines = 0;
   for (std::size_t count = 0; count < chunks_max; ++count) {
     auto chunk = std::make_shared<LogChunk>();
     chunk->to_wall = to_wall;
-    if (!fill_chunk(*chunk, stamp_max)) break;
+    if (!fill_chunk(*chunk, scale)) break;
     lines += chunk->lines;
     hand_on(chunk, now);
     for (std::size_t index = 0; index < rings_.size(); ++index) {
@@ -128,7 +128,7 @@ void LogCollector::advance(std::size_t index, std::int64_t stamp_max) {
   if (header_at(record).stamp <= stamp_max) cursor.record = record;
 }
 
-bool LogCollector::fill_chunk(LogChunk& chunk, std::int64_t stamp_max) {
+bool LogCollector::fill_chunk(LogChunk& chunk, const StampScale& scale) {
   constexpr std::int64_t never = std::numeric_limits<std::int64_t>::max();
   while (chunk.lines < chunk_lines_max) {
     std::size_t oldest = cursors_.size();
@@ -154,13 +154,15 @@ bool LogCollector::fill_chunk(LogChunk& chunk, std::int64_t stamp_max) {
         chunk.bytes = std::unique_ptr<char[]>(new char[chunk.room]);
       }
       if (chunk.size + header.size > chunk.room) return true;
-      std::memcpy(chunk.bytes.get() + chunk.size, cursor.record, header.size);
+      char* const copy = chunk.bytes.get() + chunk.size;
+      std::memcpy(copy, cursor.record, header.size);
+      header_at(copy).stamp = scale.steady_ns_of(header.stamp);
       chunk.size += header.size;
       ++chunk.lines;
       ++chunk.lines_of[header.severity];
       ++cursor.lines;
       cursor.at += header.size;
-      advance(oldest, stamp_max);
+      advance(oldest, scale.stamp);
     }
   }
   return chunk.lines != 0;

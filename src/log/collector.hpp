@@ -61,7 +61,7 @@ class LogCollector : public GenServer<LogCollector> {
   void work();
   /// One round over all buffers, at most some blocks. Lines that were handed on.
   std::size_t drain(std::size_t chunks_max);
-  [[nodiscard]] bool fill_chunk(LogChunk& chunk, std::int64_t stamp_max);
+  [[nodiscard]] bool fill_chunk(LogChunk& chunk, const StampScale& scale);
   void advance(std::size_t index, std::int64_t stamp_max);
   void hand_on(const std::shared_ptr<const LogChunk>& chunk, SteadyTime now);
   void report_full_buffers(SteadyTime now);

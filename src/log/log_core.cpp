@@ -1,6 +1,7 @@
 #include "log/log_core.hpp"
 
 #include "log/collector.hpp"
+#include "log/record_encode.hpp"
 
 #include "dagverk/base/concat.hpp"
 
@@ -60,6 +61,7 @@ LogCore::LogCore(RuntimeBase& runtime, LogOptions options)
     : runtime_(runtime),
       options_(options),
       id_(next_core_id.fetch_add(1)),
+      stamps_(runtime.clock()),
       crash_buffer_(new char[crash_buffer_bytes]) {}
 
 LogCore::~LogCore() {
@@ -67,19 +69,6 @@ LogCore::~LogCore() {
 }
 
 // --- callers ---------------------------------------------------------------------------------------------------------
-
-void LogCore::write(const RecordContent& content) noexcept {
-  if (static_cast<std::uint8_t>(content.severity) >= log_severity_count) return;
-  ThreadRing* ring = last_ring.core_id == id_ ? last_ring.ring : ring_of_this_thread();
-  if (ring == nullptr) {
-    count_lost_without_ring();
-    return;
-  }
-  write_to(*ring, content);
-  // A destructor of another thread-local object logs: this buffer was for that one line.
-  if (last_ring.thread_ends) [[unlikely]]
-    ring->owner_gone.store(true);
-}
 
 namespace {
 
@@ -93,7 +82,26 @@ void give_way() noexcept {
 
 }  // namespace
 
-void LogCore::write_to(ThreadRing& ring, const RecordContent& content) noexcept {
+void write_line(LogCore& core, LogSeverity severity, std::string_view name, std::string_view text,
+                std::span<const LogValue> fields, const LogSource& source) noexcept {
+  core.write({severity, name, text, fields, &source});
+}
+
+inline void LogCore::write(const RecordContent& content) noexcept {
+  if (static_cast<std::uint8_t>(content.severity) >= log_severity_count) [[unlikely]]
+    return;
+  ThreadRing* ring = last_ring.core_id == id_ ? last_ring.ring : ring_of_this_thread();
+  if (ring == nullptr) [[unlikely]] {
+    count_lost_without_ring();
+    return;
+  }
+  write_to(*ring, content);
+  // A destructor of another thread-local object logs: this buffer was for that one line.
+  if (last_ring.thread_ends) [[unlikely]]
+    ring->owner_gone.store(true);
+}
+
+inline void LogCore::write_to(ThreadRing& ring, const RecordContent& content) noexcept {
   const LogMode mode = gate_.load(std::memory_order_relaxed);
   if (mode == LogMode::drop) [[unlikely]] {
     ThreadRing::add(ring.dropped_by_mode, 1);
@@ -106,29 +114,33 @@ void LogCore::write_to(ThreadRing& ring, const RecordContent& content) noexcept 
   const RecordPlan plan = plan_record(content, options_.line_bytes_max);
   char* place = ring.reserve(plan.size);
   if (place == nullptr) [[unlikely]] {
-    // Once per look of the collector: it may be waiting for the very core that this thread keeps busy.
-    const std::uint64_t look = looks.load(std::memory_order_relaxed);
-    if (ring.gave_way_at != look) {
-      ring.gave_way_at = look;
-      urge_collector();
-      give_way();
-      place = ring.reserve(plan.size);
-    }
-    if (place == nullptr) {
-      ThreadRing::add(ring.dropped_full, 1);
-      return;
-    }
+    place = reserve_after_a_pause(ring, plan.size);
+    if (place == nullptr) return;
   }
   encode_record(place, plan, content);
   RecordHeader& header = header_at(place);
   header.origin = writing_context.origin;
   header.thread_id = ring.thread_id();
-  header.stamp = runtime_.clock().steady_now().time_since_epoch().count();
+  header.stamp = stamps_.now();
   ring.commit();
-  if (asleep.load(std::memory_order_seq_cst)) [[unlikely]]
+  if (asleep.load(std::memory_order_relaxed)) [[unlikely]]  // see commit()
     wake_collector();
   if (mode == LogMode::sync) [[unlikely]]
     wait_until_written();
+}
+
+char* LogCore::reserve_after_a_pause(ThreadRing& ring, std::uint32_t size) noexcept {
+  // Once per look of the collector: it may be waiting for the very core that this thread keeps busy.
+  char* place = nullptr;
+  const std::uint64_t look = looks.load(std::memory_order_relaxed);
+  if (ring.gave_way_at != look) {
+    ring.gave_way_at = look;
+    urge_collector();
+    give_way();
+    place = ring.reserve(size);
+  }
+  if (place == nullptr) ThreadRing::add(ring.dropped_full, 1);
+  return place;
 }
 
 ThreadRing* LogCore::ring_of_this_thread() noexcept {
@@ -188,7 +200,7 @@ void LogCore::retire(const std::shared_ptr<ThreadRing>& ring) {
   const MutexLock lock(mutex_);
   if (std::erase(rings_, ring) == 0) return;
   retired_.called += ring->pushed.load();
-  retired_.collected += ring->taken.load();
+  retired_.collected += ring->taken();
   retired_.dropped_full += ring->dropped_full.load();
   retired_.dropped_by_mode += ring->dropped_by_mode.load();
   retired_.dropped_inside += ring->dropped_inside.load();
@@ -282,7 +294,7 @@ LogStats LogCore::stats() const {
   LogStats stats = retired_;
   std::uint64_t pushed = retired_.called;
   for (const std::shared_ptr<ThreadRing>& ring : rings_) {
-    const std::uint64_t taken = ring->taken.load();  // before `pushed`: never more
+    const std::uint64_t taken = ring->taken();  // before `pushed`: never more
     pushed += ring->pushed.load();
     stats.collected += taken;
     stats.dropped_full += ring->dropped_full.load();
@@ -337,12 +349,13 @@ void LogCore::write_out(const BackendState& backend) noexcept {
       write_out_line(backend, descriptor, record, entry.chunk->to_wall);
     });
   });
-  const Clock& clock = runtime_.clock();
-  const Duration to_wall = clock.wall_now().time_since_epoch() - clock.steady_now().time_since_epoch();
+  const StampScale scale = stamps_.scale();
+  const Duration to_wall = runtime_.clock().wall_now().time_since_epoch() - Duration(scale.steady_ns);
   for (const std::shared_ptr<ThreadRing>& ring : rings_) {
     for (std::uint64_t at = ring->head(), end = ring->tail(); at != end;) {
       const char* record = ring->record_at(at);
-      write_out_line(backend, descriptor, record, to_wall);
+      const Duration since(scale.steady_ns_of(header_at(record).stamp) - header_at(record).stamp);
+      write_out_line(backend, descriptor, record, to_wall + since);
       at += header_at(record).size;
     }
   }

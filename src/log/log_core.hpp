@@ -1,6 +1,7 @@
 #pragma once
 
 #include "log/backend_state.hpp"
+#include "log/line_stamps.hpp"
 #include "log/record.hpp"
 #include "log/thread_ring.hpp"
 
@@ -67,12 +68,15 @@ class LogCore {
 
   [[nodiscard]] RuntimeBase& runtime() const noexcept { return runtime_; }
   [[nodiscard]] const LogOptions& options() const noexcept { return options_; }
+  [[nodiscard]] LineStamps& stamps() noexcept { return stamps_; }
   [[nodiscard]] const std::atomic<std::uint8_t>& severity_min() const noexcept { return severity_min_; }
 
   SupervisorRef supervisor;  ///< set before anything runs
 
  private:
   void write_to(ThreadRing& ring, const RecordContent& content) noexcept;
+  /// Null when there is still no room: the line is counted.
+  [[nodiscard]] char* reserve_after_a_pause(ThreadRing& ring, std::uint32_t size) noexcept;
   [[nodiscard]] ThreadRing* ring_of_this_thread() noexcept;
   void count_lost_without_ring() noexcept { lost_without_ring_.fetch_add(1, std::memory_order_relaxed); }
   void wake_collector() noexcept;
@@ -85,6 +89,7 @@ class LogCore {
   RuntimeBase& runtime_;
   const LogOptions options_;
   const std::uint64_t id_;
+  LineStamps stamps_;
   std::atomic<std::uint8_t> severity_min_{log_severity_count};
   std::atomic<LogMode> gate_{LogMode::async};
   std::atomic<bool> closed_{false};

@@ -130,12 +130,6 @@ LogPipeline::~LogPipeline() {
   settled_either_way(stop());
 }
 
-void LogPipeline::write(LogSeverity severity, std::string_view name, std::string_view text,
-                        std::span<const LogValue> fields, LogSource source) noexcept {
-  if (!wants(severity)) return;
-  core_->write({severity, name, text, fields, source});
-}
-
 Logger& LogPipeline::logger() noexcept { return *logger_; }
 
 // --- backends --------------------------------------------------------------------------------------------------------

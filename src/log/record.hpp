@@ -18,7 +18,7 @@ struct RecordHeader {
   bool cut;
   std::uint8_t origin;  ///< the backend that logged it while it wrote, plus one; 0: anybody else
   std::uint8_t name_size;
-  std::int64_t stamp;  ///< steady nanoseconds: what lines of several threads are merged by
+  std::int64_t stamp;  ///< what lines of several threads are merged by: of LineStamps; in a block, steady nanoseconds
   std::uint32_t thread_id;
   std::uint32_t source_line;
   const char* file;
@@ -30,12 +30,15 @@ struct RecordHeader {
 inline constexpr std::size_t record_align = 8;
 static_assert(sizeof(RecordHeader) == 48 && sizeof(RecordHeader) % record_align == 0);
 
+/// Lifetime: borrows everything.
 struct RecordContent {
   LogSeverity severity = LogSeverity::info;
   std::string_view name;
   std::string_view text;
   std::span<const LogValue> fields;
-  LogSource source;
+  const LogSource* source = &no_source;
+
+  static constexpr LogSource no_source{};
 };
 
 /// How much of a line is kept, and the room it takes.
@@ -47,10 +50,6 @@ struct RecordPlan {
   std::uint8_t name_size = 0;
   bool cut = false;
 };
-
-[[nodiscard]] RecordPlan plan_record(const RecordContent& content, std::size_t bytes_max) noexcept;
-/// Writes `plan.size` bytes at `at`, which is aligned to 8, but for the header's `stamp`, `thread_id` and `origin`.
-void encode_record(char* at, const RecordPlan& plan, const RecordContent& content) noexcept;
 
 [[nodiscard]] inline RecordHeader& header_at(char* at) noexcept { return *reinterpret_cast<RecordHeader*>(at); }
 [[nodiscard]] inline const RecordHeader& header_at(const char* at) noexcept {

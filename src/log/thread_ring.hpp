@@ -2,6 +2,9 @@
 
 #include "log/record.hpp"
 
+#include "dagverk/runtime/detail/prefetch.hpp"
+#include "dagverk/runtime/detail/program_barrier.hpp"
+
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -16,8 +19,8 @@ namespace dagverk::detail {
 /// Bounds:  `capacity` bytes, a power of two; a line that does not fit is the owner's to drop.
 class ThreadRing {
  public:
-  ThreadRing(std::size_t capacity, std::uint32_t thread_id)
-      : capacity_(capacity), bytes_(new char[capacity]), thread_id_(thread_id) {
+  ThreadRing(std::size_t capacity, std::uint32_t thread_id, bool program_barrier = ProgramBarrier::available())
+      : capacity_(capacity), bytes_(new char[capacity]), thread_id_(thread_id), program_barrier_(program_barrier) {
     std::memset(bytes_.get(), 0, capacity);  // the pages are there before the first line needs them
   }
 
@@ -41,10 +44,20 @@ class ThreadRing {
     next_ = tail + needed;
     return bytes_.get();
   }
-  /// Publishes what was reserved last. Sequentially consistent: the collector must see it or be seen asleep.
+  /// Publishes what was reserved last. The collector must see it or be seen asleep by what the owner reads next: it
+  /// makes all threads pass a barrier before it sleeps, or else each line pays for one.
   void commit() noexcept {
     add(pushed, 1);
-    tail_.store(next_, std::memory_order_seq_cst);
+    if (program_barrier_) [[likely]] {
+      tail_.store(next_, std::memory_order_release);        // pairs with tail(): the record is written
+      std::atomic_signal_fence(std::memory_order_seq_cst);  // light() of ProgramBarrier: the compiler keeps the order
+    } else {
+      tail_.store(next_, std::memory_order_seq_cst);
+    }
+    // The collector has read what comes next here: without these two its lines would have to come back one by one.
+    const char* const next = bytes_.get() + (next_ & (capacity_ - 1));
+    prefetch_to_write(next + 64);
+    prefetch_to_write(next + 128);
   }
 
   /// For counters that only the owner writes.
@@ -72,14 +85,14 @@ class ThreadRing {
   }
   /// Gives everything before `head` back to the owner.
   void release(std::uint64_t head, std::uint64_t lines) noexcept {
-    add(taken, lines);
+    add(taken_, lines);
     head_.store(head, std::memory_order_release);
   }
 
-  std::atomic<std::uint64_t> taken{0};  ///< lines; the collector's
-
   // --- both ----------------------------------------------------------------------------------------------------------
 
+  /// Lines that the collector has taken.
+  [[nodiscard]] std::uint64_t taken() const noexcept { return taken_.load(); }
   [[nodiscard]] std::uint32_t thread_id() const noexcept { return thread_id_; }
   std::atomic<bool> owner_gone{false};   ///< the thread has ended: nothing more comes
   std::atomic<bool> reader_gone{false};  ///< the pipeline has ended
@@ -88,10 +101,12 @@ class ThreadRing {
   const std::size_t capacity_;
   std::unique_ptr<char[]> bytes_;
   const std::uint32_t thread_id_;
+  const bool program_barrier_;
   alignas(64) std::atomic<std::uint64_t> tail_{0};
   std::uint64_t next_ = 0;       // the owner's: the tail after the reservation
   std::uint64_t head_seen_ = 0;  // the owner's: the head as of the last look
   alignas(64) std::atomic<std::uint64_t> head_{0};
+  std::atomic<std::uint64_t> taken_{0};  // lines; on the collector's own cache line, too
 };
 
 }  // namespace dagverk::detail

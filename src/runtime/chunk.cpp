@@ -1,9 +1,8 @@
 #include "dagverk/runtime/detail/chunk.hpp"
 
-#include "prefetch.hpp"
-
 #include "dagverk/base/assert.hpp"
 #include "dagverk/base/mutex.hpp"
+#include "dagverk/runtime/detail/prefetch.hpp"
 
 #include <atomic>
 #include <new>

@@ -4,12 +4,12 @@
 
 #include "bounded_inbox.hpp"
 #include "busy_meter.hpp"
-#include "prefetch.hpp"
 #include "process_table.hpp"
 #include "signals.hpp"
 #include "tracer.hpp"
 
 #include "dagverk/base/assert.hpp"
+#include "dagverk/runtime/detail/prefetch.hpp"
 
 #include <algorithm>
 #include <cstdint>

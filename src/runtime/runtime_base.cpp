@@ -3,7 +3,6 @@
 #include "bounded_inbox.hpp"
 #include "name_table.hpp"
 #include "outside_gate.hpp"
-#include "prefetch.hpp"
 #include "process_extra.hpp"
 #include "process_life.hpp"
 #include "process_table.hpp"
@@ -11,6 +10,7 @@
 #include "timer_queue.hpp"
 
 #include "dagverk/base/assert.hpp"
+#include "dagverk/runtime/detail/prefetch.hpp"
 
 #include <algorithm>
 #include <unistd.h>

@@ -1,7 +1,7 @@
 // How lines become text: escaping, cutting, patterns, JSON; and what is refused.
 
 #include "log/line_text.hpp"
-#include "log/record.hpp"
+#include "log/record_encode.hpp"
 #include "log_world.hpp"
 
 #include "dagverk/log/backends/named.hpp"
@@ -35,7 +35,8 @@ std::string escaped(std::string_view text, detail::Quoting quoting) {
 class KeptLine {
  public:
   KeptLine(std::string_view text, std::vector<LogValue> fields, std::size_t bytes_max = 8096) {
-    const detail::RecordContent content{LogSeverity::warning, "app", text, fields, {"src/a.cpp", "work", 7}};
+    const LogSource source{"src/a.cpp", "work", 7};
+    const detail::RecordContent content{LogSeverity::warning, "app", text, fields, &source};
     const detail::RecordPlan plan = detail::plan_record(content, bytes_max);
     bytes_.resize(plan.size);
     detail::encode_record(bytes_.data(), plan, content);

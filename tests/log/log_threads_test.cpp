@@ -1,5 +1,8 @@
 // The pipeline on real threads: callers that race, threads that end, backends that really block, real crashes.
 
+#include "log/line_stamps.hpp"
+#include "log/thread_ring.hpp"
+
 #include "dagverk/log/backends/file.hpp"
 #include "dagverk/log/log.hpp"
 #include "dagverk/runtime/runtime.hpp"
@@ -180,6 +183,58 @@ TEST(LogThreads, a_line_that_another_threads_line_caused_comes_after_it) {
   pipeline->flush(60s).value();
   EXPECT_TRUE(counts.in_order);
   EXPECT_EQ(counts.lines.load(), static_cast<std::uint64_t>(lines));
+}
+
+TEST(LogThreads, a_line_always_wakes_a_collector_that_goes_to_sleep) {
+  Counts counts;
+  Runtime runtime({.workers = 2, .logger = &null_logger()});
+  const std::unique_ptr<LogPipeline> pipeline = LogPipeline::start(runtime, {.linger = 0ms}).value();
+  pipeline->add_backend(log_backend<Counting>("counting", &counts)).value();
+  const Log log(*pipeline, "test");
+  const SteadyTime deadline = system_clock().steady_now() + 60s;
+  for (std::uint64_t line = 0; line < 2000; ++line) {
+    log.info("line", {{"n", line}});
+    while (counts.lines.load() <= line) {
+      ASSERT_LT(system_clock().steady_now(), deadline) << "line " << line << " waits, and nobody comes for it";
+      std::this_thread::yield();
+    }
+  }
+}
+
+TEST(LineStamps, what_the_processor_counts_becomes_the_clocks_time) {
+  detail::LineStamps stamps(system_clock());
+  std::int64_t last = stamps.now();
+  for (int round = 0; round < 1000; ++round) {
+    const std::int64_t before = system_clock().steady_now().time_since_epoch().count();
+    const std::int64_t stamp = stamps.now();
+    const std::int64_t after = system_clock().steady_now().time_since_epoch().count();
+    const detail::StampScale scale = stamps.scale();
+    EXPECT_GE(stamp, last);
+    EXPECT_LE(stamp, scale.stamp);
+    constexpr std::int64_t tolerance_ns = 100'000;
+    EXPECT_GE(scale.steady_ns_of(stamp), before - tolerance_ns);
+    EXPECT_LE(scale.steady_ns_of(stamp), after + tolerance_ns);
+    last = stamp;
+  }
+}
+
+TEST(ThreadRing, publishes_lines_with_and_without_the_kernels_barrier) {
+  for (const bool barrier : {false, detail::ProgramBarrier::available()}) {
+    detail::ThreadRing ring(4096, 7, barrier);
+    for (std::uint64_t line = 0; line < 1000; ++line) {  // around the ring many times
+      char* const place = ring.reserve(96);
+      ASSERT_NE(place, nullptr);
+      detail::header_at(place).size = 96;
+      detail::header_at(place).stamp = static_cast<std::int64_t>(line);
+      ring.commit();
+      std::uint64_t at = ring.head();
+      ASSERT_NE(at, ring.tail());
+      EXPECT_EQ(detail::header_at(ring.record_at(at)).stamp, static_cast<std::int64_t>(line));
+      ring.release(at + 96, 1);
+    }
+    EXPECT_EQ(ring.pushed.load(), 1000U);
+    EXPECT_EQ(ring.taken(), 1000U);
+  }
 }
 
 TEST(LogThreads, start_and_stop_while_threads_log) {

@@ -23,6 +23,8 @@ namespace dagverk {
 
 namespace detail {
 class LogCore;
+void write_line(LogCore& core, LogSeverity severity, std::string_view name, std::string_view text,
+                std::span<const LogValue> fields, const LogSource& source) noexcept;
 }  // namespace detail
 
 inline constexpr std::size_t log_backends_max = 32;
@@ -71,7 +73,9 @@ class LogPipeline {
   }
   /// Logs a line. `text` is an event's name or a message.
   void write(LogSeverity severity, std::string_view name, std::string_view text, std::span<const LogValue> fields = {},
-             LogSource source = {}) noexcept;
+             const LogSource& source = {}) noexcept {
+    if (wants(severity)) detail::write_line(*core_, severity, name, text, fields, source);
+  }
   /// The interface that the runtime and the jobs log to. Lives as long as the pipeline.
   [[nodiscard]] Logger& logger() noexcept;
 

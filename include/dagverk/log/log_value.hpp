@@ -2,6 +2,7 @@
 
 #include <concepts>
 #include <cstdint>
+#include <cstring>
 #include <string_view>
 #include <type_traits>
 
@@ -49,6 +50,12 @@ class LogValue {
   [[nodiscard]] double real() const noexcept { return real_; }
   [[nodiscard]] bool boolean() const noexcept { return natural_ != 0; }
   [[nodiscard]] std::string_view text() const noexcept { return text_; }
+  /// The eight bytes of any value but a text.
+  [[nodiscard]] std::uint64_t bits() const noexcept {
+    std::uint64_t bits = 0;
+    std::memcpy(&bits, &natural_, sizeof bits);
+    return bits;
+  }
 
  private:
   std::string_view name_;
