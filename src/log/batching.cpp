@@ -55,6 +55,7 @@ Result<std::shared_ptr<UploadQueue>> make_upload_queue(BatchingOptions options) 
   if (options.retry_first <= Duration::zero() || options.retry_max < options.retry_first) {
     return wrong("retry_first must be more than 0 and at most retry_max");
   }
+  if (options.retry_after_max < Duration::zero()) return wrong("retry_after_max must be 0 or more");
   if (options.drain_limit < Duration::zero()) return wrong("drain_limit must be 0 or more");
   return std::make_shared<UploadQueue>(options);
 }
@@ -200,7 +201,8 @@ Async<void> LogUploader::handle_cast(Wake /*wake*/) {
     co_return;
   }
   pause_ = pause_ == Duration::zero() ? options.retry_first : std::min(2 * pause_, options.retry_max);
-  send_after(pause_, Retry{});
+  const Duration asked = transport_->retry_after(runtime().clock().wall_now());
+  send_after(std::max(pause_, std::min(asked, options.retry_after_max)), Retry{});
 }
 
 void LogUploader::handle_info(Retry /*retry*/) { self().cast(Wake{}); }

@@ -1,6 +1,7 @@
 #include "dagverk/log_upload/http_transport.hpp"
 
 #include "log_upload/batch_body.hpp"
+#include "log_upload/retry_after.hpp"
 
 #include "dagverk/base/concat.hpp"
 #include "dagverk/runtime/completion.hpp"
@@ -51,6 +52,7 @@ class HttpTransport final : public LogTransport {
   explicit HttpTransport(std::shared_ptr<HttpTarget> target) : target_(std::move(target)) {}
 
   Async<Result<void>> send(const UploadBatch& batch, Duration limit) override {
+    retry_after_.clear();
     net::HttpRequest request = target_->request;
     request.body = target_->body(batch);
     CompletionPair<Result<net::HttpResponse>> pair = make_completion<Result<net::HttpResponse>>();
@@ -61,7 +63,10 @@ class HttpTransport final : public LogTransport {
     // The client keeps the limit; this one is for a client that has no time to.
     Completion<Result<net::HttpResponse>> answered = std::move(pair.completion).within(2 * limit);
     const Result<net::HttpResponse> answer = co_await std::move(answered);
-    if (answer) co_return verdict(target_->url, *answer);
+    if (answer) {
+      retry_after_ = answer->header("Retry-After");
+      co_return verdict(target_->url, *answer);
+    }
     const Error& error = answer.error();
     // The far end may have taken the batch and answered at too great length, or have been something else for a while.
     const bool of_answer = error.code() == ErrorCode::too_large || error.code() == ErrorCode::malformed ||
@@ -69,9 +74,11 @@ class HttpTransport final : public LogTransport {
     if (of_answer) co_return Error(ErrorCode::outcome_unknown, std::string(error.message()));
     co_return error;
   }
+  [[nodiscard]] Duration retry_after(WallTime now) const override { return detail::retry_after(retry_after_, now); }
 
  private:
   std::shared_ptr<HttpTarget> target_;  // with the other transports of its backend
+  std::string retry_after_;             // of the last answer
 };
 
 [[nodiscard]] Result<LogTransportMaker> make_transports(const HttpUploadOptions& options, std::string_view content_type,

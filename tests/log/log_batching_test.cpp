@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -24,6 +25,7 @@ struct FarEnd {
   Mood mood = Mood::takes;
   std::vector<std::vector<std::string>> batches;
   std::vector<SteadyTime> attempts;
+  std::optional<WallTime> not_before;  ///< what it asks for
   int made = 0;
 
   [[nodiscard]] std::vector<std::string> lines() const {
@@ -55,6 +57,9 @@ class TransportToFarEnd final : public LogTransport {
     for (const UploadLine& line : batch.lines) texts.push_back(line.text);
     far_end_.batches.push_back(texts);
     co_return Result<void>();
+  }
+  [[nodiscard]] Duration retry_after(WallTime now) const override {
+    return far_end_.not_before ? *far_end_.not_before - now : Duration::zero();
   }
 
  private:
@@ -122,6 +127,23 @@ TEST(Batching, a_failure_is_tried_again_after_a_growing_pause) {
   batching.world.runtime.advance(2s);
   EXPECT_EQ(batching.far_end.lines().size(), 10U) << "nothing was lost, nothing came twice";
   EXPECT_EQ(batching.queue->stats().sent, 10U);
+}
+
+TEST(Batching, a_far_end_that_asks_for_a_longer_pause_gets_it_within_the_bound) {
+  BatchingWorld batching({.batch_lines_max = 10, .retry_first = 500ms, .retry_max = 2s, .retry_after_max = 10s});
+  batching.far_end.mood = FarEnd::Mood::fails;
+  batching.far_end.not_before = batching.world.runtime.clock().wall_now() + 7s;
+  batching.log(10);
+  batching.world.runtime.advance(8500ms);
+  batching.far_end.not_before = batching.world.runtime.clock().wall_now() + 1h;
+  batching.world.runtime.advance(12s);
+  std::vector<Duration> at;
+  for (const SteadyTime attempt : batching.far_end.attempts) at.push_back(attempt - batching.start);
+  // Asked for 7 s; then what it asks for has passed, and the growing pause goes on: 1 s; then an hour, which is 10 s.
+  EXPECT_EQ(at, (std::vector<Duration>{0s, 7s, 8s, 10s, 20s}));
+  EXPECT_TRUE(batching.balanced());
+  EXPECT_EQ(make_upload_queue({.retry_after_max = -1s}).error().message(),
+            "log batches: retry_after_max must be 0 or more");
 }
 
 TEST(Batching, while_the_far_end_stalls_the_oldest_are_shed_and_told_of_afterwards) {

@@ -1,6 +1,7 @@
 // Log lines on their way over HTTP to real far ends on the loopback interface: ones that answer, fail, refuse, stall,
 // never read, and ones that are not there. `DAGVERK_TEST_STALL_MS=10000` makes the stall as long as that.
 
+#include "log_upload/retry_after.hpp"
 #include "net/far_server.hpp"
 
 #include "dagverk/log/log.hpp"
@@ -157,6 +158,39 @@ TEST(LogUpload, a_server_error_is_tried_again_until_it_is_over) {
   const std::vector<FarServer::Seen> seen = server.seen();
   ASSERT_GE(seen.size(), 4U);
   for (int attempt = 1; attempt < 4; ++attempt) EXPECT_EQ(seen[static_cast<std::size_t>(attempt)].body, seen[0].body);
+}
+
+TEST(LogUpload, an_answer_that_asks_to_wait_is_heeded_within_the_bound) {
+  FarServer server;
+  server.answer_first({"HTTP/1.1 503 Service Unavailable\r\nretry-after: 3600\r\nContent-Length: 0\r\n\r\n"});
+  BatchingOptions options = UploadWorld::quick();
+  options.batch_age_max = 60s;
+  options.retry_after_max = 200ms;
+  UploadWorld world(json_to(server), options);
+  const SteadyTime before = system_clock().steady_now();
+  world.log(10);
+  ASSERT_TRUE(world.all_settled());
+  EXPECT_EQ(world.queue->stats().failures, 1U);
+  EXPECT_EQ(world.queue->stats().sent, 10U);
+  EXPECT_GE(system_clock().steady_now() - before, 200ms) << "without the header it would be 1 ms";
+}
+
+TEST(RetryAfter, seconds_and_the_three_forms_of_a_date) {
+  const WallTime now(784'111'777s);  // 6 November 1994, 08:49:37
+  EXPECT_EQ(detail::http_date("Sun, 06 Nov 1994 08:49:37 GMT"), now);
+  EXPECT_EQ(detail::http_date("Sunday, 06-Nov-94 08:49:37 GMT"), now);
+  EXPECT_EQ(detail::http_date("Sun Nov  6 08:49:37 1994"), now);
+  EXPECT_EQ(detail::retry_after("120", now), 120s);
+  EXPECT_EQ(detail::retry_after("Sun, 06 Nov 1994 08:51:37 GMT", now), 120s);
+  EXPECT_EQ(detail::retry_after("Sun, 06 Nov 1994 08:47:37 GMT", now), 0s) << "has passed";
+  EXPECT_EQ(detail::retry_after("99999999999999999999", now),
+            detail::retry_after("Thu, 01 Jan 2099 00:00:00 GMT", now));
+  for (const char* nonsense :
+       {"", "soon", "-5", "1.5", "12 s", "Sun, 31 Feb 1994 08:49:37 GMT", "Sun, 06 Nov 1994 24:00:00 GMT",
+        "Sun, 06 Nov 1994 8:49:37 GMT", "Sun, 06 Nov 1994 08:49:37 CET", "Sun, 06 Nov 99999 08:49:37 GMT",
+        "Sun, 06 Nov 1994 08:49:37 GMT and more", "Sun, 06 Foo 1994 08:49:37 GMT", "Sun, 06 Nov  08:49:37 GMT"}) {
+    EXPECT_EQ(detail::retry_after(nonsense, now), 0s) << nonsense;
+  }
 }
 
 TEST(LogUpload, a_batch_that_is_refused_is_given_up_and_told_of) {

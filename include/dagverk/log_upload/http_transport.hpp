@@ -42,7 +42,8 @@ using LogTransportMaker = std::function<std::unique_ptr<LogTransport>()>;
 
 /// Transports that POST each batch as JSON. The backend's format must be `LineFormat::json()`.
 ///
-/// Semantics: 2xx: sent. 408, 425, 429 and 5xx: tried again. Any other status: the batch is given up, counted as
+/// Semantics: 2xx: sent. 408, 425, 429 and 5xx: tried again, not before a `Retry-After` of the answer (seconds or a
+///            date; at most `BatchingOptions::retry_after_max`). Any other status: the batch is given up, counted as
 ///            refused, and the status and the answer's first words stand in `UploadStats::last_error`. A batch whose
 ///            answer was lost is sent again: a line may arrive twice, never not at all.
 /// Errors:    `configuration` and `unsupported`, with what to type.

@@ -52,6 +52,9 @@ class LogTransport {
 
   /// Sends `batch`, which stays valid until then; answers within `limit`.
   [[nodiscard]] virtual Async<Result<void>> send(const UploadBatch& batch, Duration limit) = 0;
+  /// After a `send` that is to be tried again: how long the far end asked to be left alone, as of `now`. Zero: it did
+  /// not say.
+  [[nodiscard]] virtual Duration retry_after(WallTime /*now*/) const { return Duration::zero(); }
 };
 
 struct BatchingOptions {
@@ -63,6 +66,8 @@ struct BatchingOptions {
   Duration send_timeout = std::chrono::seconds(10);       ///< for one attempt
   Duration retry_first = std::chrono::milliseconds(500);  ///< doubles with each failure
   Duration retry_max = std::chrono::seconds(30);
+  /// A far end that asks for a longer pause than the one that is due gets it, but at most this one. 0: it never does.
+  Duration retry_after_max = std::chrono::minutes(5);
   Duration drain_limit = std::chrono::seconds(5);  ///< at the end, for what still waits
 };
 
