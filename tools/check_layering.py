@@ -25,7 +25,7 @@ ARROWS = {
     "stores/sqlite": ["jobs"],
     "stores/redis": ["jobs", "net"],
     "dashboard": ["jobs", "net"],
-    "worker": ["stores/sqlite", "stores/redis", "log", "net"],
+    "worker": ["stores/sqlite", "stores/redis", "log_upload"],
     "testing_jobs": ["jobs", "testing"],
     "simulation": ["testing_jobs"],
 }

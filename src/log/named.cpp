@@ -38,6 +38,11 @@ Result<BackendSpec> syslog_from(std::string name, std::string_view text, std::st
 
 }  // namespace
 
+bool has_log_backend_scheme(std::string_view text) noexcept {
+  return text == "console" || text.starts_with("console:") || text.starts_with("file:") || text.starts_with("json:") ||
+         text.starts_with("syslog+udp://") || text.starts_with("syslog+tcp://");
+}
+
 Result<BackendSpec> backend_from_text(std::string name, std::string_view text) {
   const auto rest_after = [&](std::string_view start) { return text.substr(start.size()); };
   if (text == "console" || text == "console:stderr") return console_backend(std::move(name));
@@ -54,9 +59,10 @@ Result<BackendSpec> backend_from_text(std::string name, std::string_view text) {
   if (text.starts_with("syslog+tcp://")) {
     return syslog_from(std::move(name), text, rest_after("syslog+tcp://"), SyslogTransport::tcp);
   }
-  return wrong(text,
-               "is unknown: console, console:stdout, file:PATH, json:PATH, syslog+udp://HOST:PORT or "
-               "syslog+tcp://HOST:PORT");
+  if (text.starts_with("http") || text.starts_with("loki:")) {
+    return wrong(text, "needs dagverk::log_upload: call any_backend_from_text of dagverk/log_upload/named_upload.hpp");
+  }
+  return wrong(text, concat("is unknown: ", log_backend_texts));
 }
 
 }  // namespace dagverk

@@ -3,7 +3,7 @@
 #include "worker/settings.hpp"
 
 #include "dagverk/base/concat.hpp"
-#include "dagverk/log/backends/named.hpp"
+#include "dagverk/log_upload/named_upload.hpp"
 
 #include <algorithm>
 #include <cstddef>
@@ -27,7 +27,7 @@ std::vector<std::string_view> log_targets(std::string_view text) {
 bool are_log_targets(std::string_view text) {
   std::set<std::string_view> seen;
   return std::ranges::all_of(log_targets(text), [&](std::string_view target) {
-    return backend_from_text(std::string(target), target).has_value() && seen.insert(target).second;
+    return any_backend_from_text(std::string(target), target).has_value() && seen.insert(target).second;
   });
 }
 

@@ -38,7 +38,8 @@ constexpr SettingRow rows[] = {
      },
      level_names},
     {"log.to", Kind::log_targets, 0, 0,
-     R"("console", "console:stdout", "file:PATH", "json:PATH" or "syslog+udp://HOST:PORT" (or tcp); commas between)",
+     R"("console", "console:stdout", "file:PATH", "json:PATH", "syslog+udp://HOST:PORT" (or tcp), "http://HOST/PATH" )"
+     R"(or "loki:http://HOST:PORT"; commas between)",
      [](Configuration& c, const SettingValue& v) { c.log_to = std::get<std::string>(v); }},
     {"socket", Kind::path, 0, 0, R"("auto", "none" or the path of a socket)",
      [](Configuration& c, const SettingValue& v) { c.socket = std::get<std::string>(v); }, socket_words},

@@ -3,8 +3,8 @@
 #include "worker/log_targets.hpp"
 
 #include "dagverk/base/concat.hpp"
-#include "dagverk/log/backends/named.hpp"
 #include "dagverk/log/severity.hpp"
+#include "dagverk/log_upload/named_upload.hpp"
 
 #include <array>
 #include <atomic>
@@ -60,7 +60,7 @@ Result<std::unique_ptr<WorkerLog>> WorkerLog::start(Runtime& runtime, LoggerRela
   auto pipeline = LogPipeline::start(runtime);
   if (!pipeline) return pipeline.error();
   for (const std::string_view target : log_targets(configuration.log_to)) {
-    auto spec = backend_from_text(std::string(target), target);
+    auto spec = any_backend_from_text(std::string(target), target);
     if (!spec) return spec.error();
     spec->severity_min = severity_of(configuration.log_level);
     if (auto added = (*pipeline)->add_backend(std::move(*spec)); !added) {

@@ -236,7 +236,10 @@ TEST(LogPipeline, lines_of_a_mebibyte_are_kept_where_the_limit_allows_them) {
 TEST(BackendFromText, CC_LOG_005_an_unknown_backend_is_refused_with_what_is_known) {
   EXPECT_EQ(backend_from_text("x", "postcard").error().message(),
             "log backend \"postcard\": is unknown: console, console:stdout, file:PATH, json:PATH, "
-            "syslog+udp://HOST:PORT or syslog+tcp://HOST:PORT");
+            "syslog+udp://HOST:PORT, syslog+tcp://HOST:PORT");
+  for (const char* far : {"http://logs/in", "loki:http://logs:3100"}) {
+    EXPECT_NE(backend_from_text("x", far).error().message().find("any_backend_from_text"), std::string_view::npos);
+  }
   EXPECT_EQ(backend_from_text("x", "syslog+udp://host:99999").error().message(),
             "log backend \"syslog+udp://host:99999\": the port must be 1..65535");
   EXPECT_EQ(backend_from_text("x", "file:").error().code(), ErrorCode::configuration);

@@ -7,6 +7,7 @@
 #include "dagverk/log/log.hpp"
 #include "dagverk/log/log_pipeline.hpp"
 #include "dagverk/log_upload/http_transport.hpp"
+#include "dagverk/log_upload/named_upload.hpp"
 #include "dagverk/runtime/runtime.hpp"
 
 #include <gtest/gtest.h>
@@ -283,6 +284,56 @@ TEST(LogUpload, what_is_configured_wrongly_is_said_and_what_to_type) {
             std::string::npos);
   EXPECT_NE(said(http_json_transport({.url = "http://l", .client = {.read_timeout = 0s}})).find("read_timeout"),
             std::string::npos);
+}
+
+/// One line through a backend that was made from `text`, and the end.
+[[nodiscard]] FarServer::Seen seen_after_one_line(FarServer& server, const std::string& text) {
+  Runtime runtime({.workers = 2, .logger = &null_logger()});
+  const std::unique_ptr<LogPipeline> pipeline = LogPipeline::start(runtime).value();
+  pipeline->add_backend(any_backend_from_text("far", text).value()).value();
+  Log(*pipeline, "test").error("job.failed", {{"n", 1}});
+  EXPECT_TRUE(pipeline->stop(60s));
+  const std::vector<FarServer::Seen> seen = server.seen();
+  return seen.size() == 1 ? seen[0] : FarServer::Seen{};
+}
+
+TEST(AnyBackendFromText, json_and_loki_by_their_urls_with_labels) {
+  FarServer json;
+  const FarServer::Seen in_json = seen_after_one_line(json, json.url("/in?tenant=1") + "#app=shop&env=");
+  EXPECT_TRUE(in_json.head.starts_with("POST /in?tenant=1 HTTP/1.1")) << in_json.head;
+  EXPECT_TRUE(in_json.body.starts_with(R"([{"app":"shop","env":"","time":")")) << in_json.body;
+  FarServer loki;
+  const FarServer::Seen in_loki = seen_after_one_line(loki, "loki:" + loki.url("/") + "#app=shop");
+  EXPECT_TRUE(in_loki.head.starts_with("POST /loki/api/v1/push HTTP/1.1")) << in_loki.head;
+  EXPECT_TRUE(in_loki.body.starts_with(R"({"streams":[{"stream":{"app":"shop","level":"error"},"values":)"))
+      << in_loki.body;
+  FarServer elsewhere;
+  const FarServer::Seen behind = seen_after_one_line(elsewhere, "loki:" + elsewhere.url("/proxy/push"));
+  EXPECT_TRUE(behind.head.starts_with("POST /proxy/push HTTP/1.1")) << behind.head;
+}
+
+TEST(AnyBackendFromText, what_is_wrong_is_said_and_what_to_type) {
+  const auto said = [](std::string_view text) {
+    const Result<BackendSpec> spec = any_backend_from_text("x", text);
+    return spec ? std::string("made") : std::string(spec.error().message());
+  };
+  EXPECT_EQ(said("postcard"),
+            "log backend \"postcard\": is unknown: console, console:stdout, file:PATH, json:PATH, "
+            "syslog+udp://HOST:PORT, syslog+tcp://HOST:PORT, http://HOST[:PORT]/PATH or loki:http://HOST[:PORT], both "
+            "with #LABEL=VALUE&...");
+  EXPECT_EQ(said("loki:logs:3100"),
+            "log backend \"loki:logs:3100\": type http://HOST[:PORT]/PATH or loki:http://HOST[:PORT], both with "
+            "#LABEL=VALUE&...");
+  EXPECT_NE(said("loki:https://logs").find("no TLS"), std::string::npos);
+  EXPECT_NE(said("https://logs").find("no TLS"), std::string::npos);
+  EXPECT_NE(said("http://logs:99999/in").find("the port is not 1 to 65535"), std::string::npos);
+  EXPECT_NE(said("http:///in").find("has no host"), std::string::npos);
+  EXPECT_NE(said("http://user:secret@logs/in").find("send those in a header"), std::string::npos);
+  EXPECT_NE(said("http://logs/in#app").find(R"("app" is no label; type #NAME=VALUE)"), std::string::npos);
+  EXPECT_NE(said("loki:http://logs#=x").find(R"("=x" is no label)"), std::string::npos);
+  EXPECT_NE(said("loki:http://logs#a-b=x").find("\"a-b\" must be named"), std::string::npos);
+  EXPECT_NE(said("file:").find("the path is missing"), std::string::npos);
+  EXPECT_EQ(said("console"), "made");
 }
 
 }  // namespace
