@@ -8,7 +8,7 @@ namespace {
 
 constexpr OptionSyntax options[] = {
     {'\0', "config", "FILE", "the configuration file; else dagverk.toml in the working directory"},
-    {'\0', "store", "URL", "the store: sqlite:FILE"},
+    {'\0', "store", "URL", "the store: sqlite:FILE or redis://HOST:PORT/DATABASE"},
     {'\0', "json", {}, "one JSON object, or one per line"},
     {'\0', "plain", {}, "tabs and no heading, for scripts"},
     {'\0', "quiet", {}, "no talk on standard error but errors"},

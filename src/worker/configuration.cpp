@@ -4,6 +4,7 @@
 
 #include "dagverk/base/concat.hpp"
 #include "dagverk/jobs/job_names.hpp"
+#include "dagverk/net/redis_url.hpp"
 #include "dagverk/worker/command_line.hpp"
 
 #include <algorithm>
@@ -269,6 +270,12 @@ Result<Configuration> load_configuration(const ConfigurationSources& sources) { 
 
 void define_commands(const Configuration& configuration, jobs::JobRegistry& registry) {
   for (const JobSettings& job : configuration.jobs) registry.define_command(job.name, job.command, job.options);
+}
+
+std::string shown_store(const Configuration& configuration) {
+  if (configuration.redis_url.empty()) return concat("sqlite:", configuration.store_path);
+  const auto url = net::parse_redis_url(configuration.redis_url);
+  return url ? url->shown() : redacted_url(configuration.redis_url);
 }
 
 std::string redacted_url(std::string_view url) {

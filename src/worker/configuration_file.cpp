@@ -82,7 +82,7 @@ class Reader {
         if (const auto* text = node->as_string()) {
           apply_store(text->get(), origin(*node), folder_, configuration_, mistakes_);
         } else {
-          wrong(*node, key, "sqlite:FILE");
+          wrong(*node, key, stores_allowed);
         }
       } else if (key == "queues") {
         if (const auto* table = table_or_mistake(*node, key, "lines such as default = 10")) read_queues(*table);

@@ -1,6 +1,7 @@
 #include "dagverk/worker/open_store.hpp"
 
 #include "dagverk/base/concat.hpp"
+#include "dagverk/stores/redis/redis_store.hpp"
 #include "dagverk/stores/sqlite/sqlite_store.hpp"
 
 #include <cerrno>
@@ -38,10 +39,25 @@ Result<void> make_folders(const std::string& folder) {
   }
 }
 
+Result<std::unique_ptr<jobs::JobStore>> open_redis(RuntimeBase& runtime, const Configuration& configuration) {
+  const auto set = [&](std::string_view key) { return configuration.origins.contains(key); };
+  stores::RedisStoreOptions options;
+  // A server's memory is dearer than a disk: its journal is kept when somebody asks for it.
+  options.journal = configuration.journal && set("journal.enabled");
+  if (set("journal.rows")) options.journal_rows_limit = configuration.journal_rows;
+  options.journal_age_limit = configuration.journal_age;
+  options.dead_count_limit = configuration.dead_jobs;
+  options.dead_age_limit = configuration.dead_age;
+  auto store = stores::open_redis_store(runtime, configuration.redis_url, std::move(options));
+  if (!store) return store.error();
+  return std::unique_ptr<jobs::JobStore>(std::move(*store));
+}
+
 }  // namespace
 
 Result<std::unique_ptr<jobs::JobStore>> open_store(RuntimeBase& runtime, const Configuration& configuration,
                                                    MissingStore missing) {
+  if (!configuration.redis_url.empty()) return open_redis(runtime, configuration);
   const std::string& path = configuration.store_path;
   const std::string folder = folder_of(path);
   if (configuration.store_is_default) {

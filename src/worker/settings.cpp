@@ -3,6 +3,7 @@
 #include "worker/log_targets.hpp"
 
 #include "dagverk/base/concat.hpp"
+#include "dagverk/net/redis_url.hpp"
 #include "dagverk/worker/command_line.hpp"
 #include "dagverk/worker/duration_text.hpp"
 
@@ -107,7 +108,7 @@ std::optional<SettingValue> checked(const SettingRow& row, const SettingValue& v
 
 bool is_redis(std::string_view url) {
   return url.starts_with("redis:") || url.starts_with("rediss:") || url.starts_with("redis-sentinel:") ||
-         url.starts_with("rediss-sentinel:");
+         url.starts_with("rediss-sentinel:") || url.starts_with("unix:");
 }
 
 }  // namespace
@@ -160,14 +161,21 @@ void apply_store(std::string_view url, const SettingOrigin& origin, std::string_
   const std::string_view key = origin.kind == Origin::file ? "store" : std::string_view();
   const std::string got = concat("got \"", printable(redacted_url(url), 120), "\"; ");
   if (is_redis(url)) {
-    mistakes.add(origin.place, key, concat(got, "this build has no Redis store yet; allowed: sqlite:FILE"));
+    if (const auto parsed = net::parse_redis_url(url); !parsed) {
+      mistakes.add(origin.place, key, concat(got, parsed.error().message()));
+      return;
+    }
+    into.redis_url = url;
+    into.store_path.clear();
+    into.store_is_default = false;
+    into.origins.insert_or_assign("store", origin);
     return;
   }
   if (!url.starts_with("sqlite:")) {
     const bool a_path = url.find(':') == std::string_view::npos && !url.empty();
-    mistakes.add(
-        origin.place, key,
-        concat(got, "allowed: sqlite:FILE", a_path ? concat("; did you mean sqlite:", printable(url, 60), "?") : ""));
+    mistakes.add(origin.place, key,
+                 concat(got, "allowed: ", stores_allowed,
+                        a_path ? concat("; did you mean sqlite:", printable(url, 60), "?") : ""));
     return;
   }
   const std::string_view path = url.substr(std::string_view("sqlite:").size());
@@ -175,6 +183,7 @@ void apply_store(std::string_view url, const SettingOrigin& origin, std::string_
     mistakes.add(origin.place, key, concat(got, "allowed: sqlite:FILE, where FILE is the path of a file"));
     return;
   }
+  into.redis_url.clear();
   into.store_is_default = path.empty();
   into.store_path = path.empty() ? std::string() : path_below(folder, path);
   into.origins.insert_or_assign("store", origin);

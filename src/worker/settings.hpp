@@ -57,8 +57,10 @@ class Mistakes {
 void apply_setting(const SettingRow& row, const SettingValue& value, const SettingOrigin& origin, Configuration& into,
                    Mistakes& mistakes);
 
-/// A store's URL, taken apart: its path is `configuration.store_path` from now on. `folder`: what a relative path
-/// counts from.
+inline constexpr std::string_view stores_allowed = "sqlite:FILE or redis://HOST:PORT/DATABASE";
+
+/// A store's URL, taken apart: `store_path` or `redis_url` of `configuration` from now on. `folder`: what a relative
+/// path counts from.
 void apply_store(std::string_view url, const SettingOrigin& origin, std::string_view folder, Configuration& into,
                  Mistakes& mistakes);
 

@@ -92,11 +92,10 @@ void greet(const ParsedLine& line, const WorkProgram& program, const Configurati
   if (line.has("quiet")) return;
   for (const std::string& warning : configuration.warnings) say(program.name, concat("warning: ", warning));
   say(program.name,
-      concat(program.version, program.version.empty() ? "" : ", ", "store ", printable(configuration.store_path),
+      concat(program.version, program.version.empty() ? "" : ", ", "store ", printable(shown_store(configuration)),
              ", queues ", queue_list(configuration), ", ", classes, classes == 1 ? " job class" : " job classes"));
   if (program.for_development) {
-    const std::string store =
-        configuration.store_is_default ? "" : concat(" --store sqlite:", configuration.store_path);
+    const std::string store = configuration.store_is_default ? "" : concat(" --store ", shown_store(configuration));
     say(program.name, concat("try, in another terminal: ", program.name, " enqueue echo hello", printable(store)));
   } else if (classes == 0) {
     say(program.name,

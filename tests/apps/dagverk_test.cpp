@@ -1,5 +1,6 @@
 // The built command, run as people and scripts run it: each test has a folder, a store and a home of its own.
 #include "apps/child.hpp"
+#include "support/redis_server.hpp"
 
 #include <gtest/gtest.h>
 #include <sqlite3.h>
@@ -507,12 +508,59 @@ TEST_F(Dagverk, the_configuration_is_checked) {
   EXPECT_EQ(malformed.code, 78);
   EXPECT_TRUE(malformed.err.starts_with("dagverk: error: no.toml:1:")) << malformed.err;
 
-  world_.environment.emplace_back("REDIS_URL=redis://:hush@10.0.0.1/0");
   std::filesystem::remove(folder_ / "dagverk.toml");
+  world_.environment.emplace_back("REDIS_URL=redis://:hush@localhost/no_number");
   const Outcome redis = run({"stats"});
   EXPECT_EQ(redis.code, 78);
-  EXPECT_TRUE(contains(redis.err, "this build has no Redis store yet"));
+  EXPECT_TRUE(contains(redis.err, "REDIS_URL: got")) << redis.err;
   EXPECT_FALSE(contains(redis.err, "hush"));
+  world_.environment.back() = "REDIS_URL=redis://:hush@127.0.0.1:" + std::to_string(free_loopback_port());
+  const Outcome nobody = run({"stats"});
+  EXPECT_EQ(nobody.code, 69) << nobody.err;
+  EXPECT_FALSE(contains(nobody.err, "hush"));
+}
+
+TEST_F(Dagverk, the_same_commands_work_on_redis) {
+  if (!RedisServer::available()) GTEST_SKIP() << RedisServer::missing;
+  RedisServer server;
+  world_.environment.emplace_back("REDIS_URL=" + server.url() + "/3");
+  world_.environment.emplace_back("DAGVERK_JOURNAL_ENABLED=true");
+  write("dagverk.toml",
+        "[jobs.Checksum]\nrun = [\"sha256sum\", \"--\", \"{0}\"]\n[jobs.Missing]\n"
+        "run = [\"/no/such/command\"]\nretries = 0\n");
+  write("file.txt", "hello\n");
+  EXPECT_TRUE(contains(run({"config", "check", "--plain"}).out, "store\t" + server.url() + "/3\n"));
+  const std::string good = enqueue({"Checksum", (folder_ / "file.txt").string()});
+  const std::string missing = enqueue({"Missing"});
+  const std::string later = enqueue({"Checksum", "--in", "1h", "x"});
+  EXPECT_EQ(stat("ready"), 2);
+  EXPECT_EQ(stat("scheduled"), 1);
+  EXPECT_TRUE(contains(run({"job", "list", "--state", "ready", "--plain"}).out, good));
+  EXPECT_EQ(run({"enqueue", "Checksum", "--jid", good, "x"}).code, 4) << "that jid is there already";
+
+  Child worker(command({"work", "--json"}), world_);
+  for (int ends = 0; ends < 2;) {
+    const std::string line = worker.read_line();
+    ASSERT_NE(line, "");
+    if (contains(line, "\"JobFinished\"") || contains(line, "\"JobDied\"")) ++ends;
+  }
+  const std::string next = enqueue({"Checksum", (folder_ / "file.txt").string()});
+  EXPECT_NE(worker.read_until("\"JobFinished\""), "") << "woken by another process' job";
+  worker.kill(SIGTERM);
+  const Outcome outcome = worker.wait();
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_TRUE(contains(outcome.err, "store " + server.url() + "/3,")) << outcome.err;
+  EXPECT_TRUE(contains(outcome.err, "stopped: 2 runs finished, 0 to be retried, 1 died, 0 given back")) << outcome.err;
+  EXPECT_TRUE(
+      contains(run({"job", "show", good}).out, "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03"));
+  EXPECT_TRUE(contains(run({"job", "show", missing}).out, "/no/such/command"));
+  EXPECT_EQ(stat("nodes"), 0);
+  EXPECT_EQ(stat("dead"), 1);
+  EXPECT_EQ(run({"job", "retry", "--all", "--quiet"}).out, "retried 1 job\n");
+  EXPECT_EQ(run({"job", "delete", later}).code, 0);
+  EXPECT_EQ(stat("ready"), 1);
+  EXPECT_EQ(stat("scheduled"), 0);
+  EXPECT_TRUE(contains(run({"queue", "list", "--plain"}).out, "default\t"));
 }
 
 TEST_F(Dagverk, a_store_that_cannot_be_used_is_left_as_it_was) {

@@ -174,19 +174,29 @@ TEST_F(ConfigurationTest, the_store_comes_from_the_strongest_source) {
   EXPECT_TRUE(load().store_is_default);
 }
 
-TEST_F(ConfigurationTest, a_redis_url_is_answered_without_its_password) {
-  sources_.environment["REDIS_URL"] = "redis://anna:hush@10.0.0.1:6379/0?password=hush";
-  EXPECT_EQ(
-      mistake(),
-      R"(REDIS_URL: got "redis://***@10.0.0.1:6379/0?***"; this build has no Redis store yet; allowed: sqlite:FILE)");
-  EXPECT_EQ(fault().code(), ErrorCode::configuration);
+TEST_F(ConfigurationTest, a_redis_url_names_a_store_and_its_password_is_never_shown) {
+  sources_.environment["REDIS_URL"] = "redis://anna:hush@10.0.0.1:6379/2";
+  EXPECT_EQ(load().redis_url, "redis://anna:hush@10.0.0.1:6379/2");
+  EXPECT_EQ(shown_store(load()), "redis://anna@10.0.0.1:6379/2");
+  EXPECT_EQ(load().store_path, "");
+  EXPECT_FALSE(load().store_is_default);
+  EXPECT_EQ(load().origins.at("store").place, "REDIS_URL");
   write("store = \"sqlite:a.db\"");  // said on purpose, so it wins
   EXPECT_EQ(load().store_path, below("a.db"));
+  EXPECT_EQ(load().redis_url, "");
+  sources_.flags = {{"store", "unix:///run/redis.sock?db=1", "--store"}};
+  EXPECT_EQ(load().redis_url, "unix:///run/redis.sock?db=1");
+  EXPECT_EQ(load().store_path, "");
+  sources_.flags = {{"store", "redis://:hush@h/x", "--store"}};
+  EXPECT_TRUE(mistake().starts_with(R"(--store: got "redis://***@h/x"; Redis URL: )")) << mistake();
+  EXPECT_EQ(mistake().find("hush"), std::string::npos);
 }
 
 TEST_F(ConfigurationTest, wrong_flags_are_wrong_use_of_the_command_line) {
   sources_.flags = {{"store", "jobs.db", "--store"}};
-  EXPECT_EQ(mistake(), R"(--store: got "jobs.db"; allowed: sqlite:FILE; did you mean sqlite:jobs.db?)");
+  EXPECT_EQ(
+      mistake(),
+      R"(--store: got "jobs.db"; allowed: sqlite:FILE or redis://HOST:PORT/DATABASE; did you mean sqlite:jobs.db?)");
   EXPECT_EQ(fault().code(), ErrorCode::invalid_argument);
   sources_.flags = {{"queue", "mail:0", "--queue"}};
   EXPECT_EQ(mistake(), R"(--queue: got "mail:0"; allowed: NAME or NAME:CONCURRENCY, with 1 to 1024)");
@@ -198,7 +208,7 @@ TEST_F(ConfigurationTest, wrong_flags_are_wrong_use_of_the_command_line) {
 
 TEST_F(ConfigurationTest, each_mistake_names_its_place_key_value_and_what_is_allowed) {
   const std::pair<std::string_view, std::string_view> rows[] = {
-      {"store = 5", "dagverk.toml:1: store: got 5; allowed: sqlite:FILE"},
+      {"store = 5", "dagverk.toml:1: store: got 5; allowed: sqlite:FILE or redis://HOST:PORT/DATABASE"},
       {"stroe = \"x\"", "dagverk.toml:1: stroe: no such key; did you mean store?"},
       {"\nconcurrency = \"5\"", R"(dagverk.toml:2: concurrency: got "5"; allowed: a whole number from 1 to 1024)"},
       {"concurrency = 1025", "dagverk.toml:1: concurrency: got 1025; allowed: a whole number from 1 to 1024"},
@@ -233,8 +243,6 @@ TEST_F(ConfigurationTest, each_mistake_names_its_place_key_value_and_what_is_all
        R"(dagverk.toml:1: jobs.A: job class "A": run must begin with an executable's name, not with an argument: "{0}")"},
       {"[jobs.Mail.Send]\nrun = [\"x\"]",
        R"(dagverk.toml:1: jobs.Mail.Send: a class name with dots needs quotes: [jobs."Mail.Send"])"},
-      {"store = \"redis://u:hush@h/0\"",
-       R"(dagverk.toml:1: store: got "redis://***@h/0"; this build has no Redis store yet; allowed: sqlite:FILE)"},
       {"store = \"sqlite::memory:\"",
        R"(dagverk.toml:1: store: got "sqlite::memory:"; allowed: sqlite:FILE, where FILE is the path of a file)"},
   };

@@ -91,9 +91,7 @@ ExitCode run_config_check(const ParsedLine& line, Output& out) {
   }
   if (out.json()) {
     JsonObject object;
-    object.boolean("valid", true)
-        .text("file", configuration->file)
-        .text("store", "sqlite:" + configuration->store_path);
+    object.boolean("valid", true).text("file", configuration->file).text("store", worker::shown_store(*configuration));
     object.raw("queues", queues_json(*configuration)).raw("jobs", jobs_json(*configuration));
     object.raw("settings", origins_json(*configuration)).raw("warnings", list_json(configuration->warnings));
     out.print(object.str() + "\n");
@@ -101,7 +99,7 @@ ExitCode run_config_check(const ParsedLine& line, Output& out) {
   }
   for (const std::string& warning : configuration->warnings) out.complain(concat("warning: ", warning));
   out.row({"file", configuration->file.empty() ? "none" : configuration->file});
-  out.row({"store", "sqlite:" + configuration->store_path});
+  out.row({"store", worker::shown_store(*configuration)});
   for (const worker::QueueSettings& queue : configuration->queues) {
     out.row({"queue", concat(queue.name, " ", queue.concurrency)});
   }

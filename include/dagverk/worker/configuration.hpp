@@ -53,7 +53,8 @@ enum class EventManagerKind : std::uint8_t { staged, supervised };
 /// Bounds: a file has at most configuration_size_limit bytes, 1000 queues and 10,000 job classes.
 struct Configuration {
   std::string file = {};         ///< the file that was read; empty: none
-  std::string store_path = {};   ///< the SQLite file; absolute, or relative to the working directory
+  std::string store_path = {};   ///< the SQLite file; absolute, or relative to the working directory. Empty: Redis
+  std::string redis_url = {};    ///< where jobs are when not in a file; may hold a password: show shown_store
   bool store_is_default = true;  ///< nobody named a store: its folder is made when it is missing
 
   std::size_t concurrency = 10;                      ///< of queues that state none
@@ -109,6 +110,9 @@ struct ConfigurationSources {
 
 /// Defines the file's command jobs. Errors: `already_exists`-like mistakes are the registry's: ask its `check`.
 void define_commands(const Configuration& configuration, jobs::JobRegistry& registry);
+
+/// The store for people: `sqlite:FILE`, or the URL of a Redis server without passwords.
+[[nodiscard]] std::string shown_store(const Configuration& configuration);
 
 /// `url` without the password that it may carry.
 [[nodiscard]] std::string redacted_url(std::string_view url);

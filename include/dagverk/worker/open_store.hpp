@@ -16,7 +16,8 @@ enum class MissingStore : std::uint8_t {
   refuse,  ///< `not_found`, unless it is the default one: looking must not leave files behind for a mistyped name
 };
 
-/// Opens the store that `configuration` names. The folder of the default store is made when it is missing, with mode
+/// Opens the store that `configuration` names: a file or a Redis server. The journal of the latter is kept only when
+/// the configuration says so in so many words. The folder of the default store is made when it is missing, with mode
 /// 0700; folders of others are not.
 ///
 /// Threads:  blocks: never on a scheduler thread.
