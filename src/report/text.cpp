@@ -1,5 +1,6 @@
 #include "report/text.hpp"
 
+#include <algorithm>
 #include <charconv>
 #include <cstddef>
 #include <cstdint>
@@ -176,12 +177,13 @@ void append_number(std::string& out, std::uint64_t number) {
 }
 
 void append_seconds(std::string& out, Duration duration) {
-  constexpr std::uint64_t us_per_s = 1'000'000;
-  const std::uint64_t us = duration.count() > 0 ? (static_cast<std::uint64_t>(duration.count()) + 500) / 1000 : 0;
-  append_number(out, us / us_per_s);
+  constexpr std::uint64_t ms_per_s = 1000;
+  const auto ns = static_cast<std::uint64_t>(std::max(duration, Duration::zero()).count());
+  const std::uint64_t ms = (ns + 500'000) / 1'000'000;
+  append_number(out, ms / ms_per_s);
   out += '.';
-  char digits[6];
-  std::uint64_t rest = us % us_per_s;
+  char digits[3];
+  std::uint64_t rest = ms % ms_per_s;
   for (std::size_t digit = sizeof digits; digit-- > 0; rest /= 10) digits[digit] = static_cast<char>('0' + rest % 10);
   out.append(digits, sizeof digits);
 }

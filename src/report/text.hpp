@@ -23,7 +23,7 @@ void append_json(std::string& out, std::string_view text);
 void append_tap(std::string& out, std::string_view text);
 
 void append_number(std::string& out, std::uint64_t number);
-/// Seconds with six digits behind the point: `0.000125`. A negative duration is 0.
+/// Seconds with three digits behind the point, as JUnit's readers want them: `0.125`. A negative duration is 0.
 void append_seconds(std::string& out, Duration duration);
 
 }  // namespace dagverk::detail

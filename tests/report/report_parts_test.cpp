@@ -17,7 +17,9 @@
 #include <cstdlib>
 #include <fstream>
 #include <latch>
+#include <map>
 #include <string>
+#include <sys/socket.h>
 #include <thread>
 #include <unistd.h>
 #include <vector>
@@ -207,6 +209,42 @@ TEST(TestRecords, whenever_the_sender_dies_the_tail_completes_what_was_sent) {
   EXPECT_EQ(tail->after(106), "");
 }
 
+TEST(TestRecords, what_threads_tell_at_once_arrives_whole_and_in_each_ones_order) {
+  constexpr std::uint32_t threads = 4;
+  constexpr std::uint32_t each = 5000;  // a megabyte: sent in many pieces, some of them in the middle of a record
+  int ends[2];
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+  std::map<std::string, std::uint32_t> seen;
+  RecordReader reader;
+  std::thread receiver([&] {
+    char bytes[65536];
+    for (ssize_t size = 0; (size = ::recv(ends[0], bytes, sizeof bytes, 0)) > 0;) {
+      reader.add(std::string_view(bytes, static_cast<std::size_t>(size)));
+      while (const auto record = reader.next()) {
+        if (record->kind == RecordKind::suite_finished) continue;
+        std::uint32_t& count = seen[std::string(record->a)];
+        if (record->b == std::to_string(count)) ++count;
+      }
+    }
+  });
+  {
+    detail::RecordWriter writer(std::move(detail::SharedTail::make().value()), ends[1]);
+    std::vector<std::thread> tellers;
+    for (std::uint32_t teller = 0; teller < threads; ++teller) {
+      tellers.emplace_back([&writer, name = "teller " + std::to_string(teller)] {
+        for (std::uint32_t index = 0; index < each; ++index) writer.test_excluded(name, std::to_string(index));
+      });
+    }
+    for (std::thread& teller : tellers) teller.join();
+    writer.suite_finished();
+  }
+  receiver.join();
+  ::close(ends[0]);
+  EXPECT_FALSE(reader.broken());
+  EXPECT_EQ(seen.size(), threads);
+  for (const auto& [name, count] : seen) EXPECT_EQ(count, each) << name;
+}
+
 TEST(TestRecords, a_run_that_ends_in_the_middle_is_completed) {
   EventAssembler assembler("program", {}, {});
   assembler.add({.kind = RecordKind::suite_started, .number = 5, .a = "GoogleTest"});
@@ -262,8 +300,10 @@ TEST(ReportTexts, are_sound_whatever_goes_in) {
   detail::append_tap(tap, "a # b \\ c\n");
   EXPECT_EQ(tap, "# a \\# b \\\\ c\\\\n");
   std::string times;
-  for (const std::int64_t ns : {-1, 0, 499, 500, 1'999'999'999}) detail::append_seconds(times += ' ', Duration(ns));
-  EXPECT_EQ(times, " 0.000000 0.000000 0.000000 0.000001 2.000000");
+  for (const std::int64_t us : {-1L, 0L, 499L, 500L, 1'999'999L, 3'600'000'000L}) {
+    detail::append_seconds(times += ' ', Duration(us * 1000));
+  }
+  EXPECT_EQ(times, " 0.000 0.000 0.000 0.001 2.000 3600.000");
 }
 
 }  // namespace
