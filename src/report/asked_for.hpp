@@ -19,7 +19,7 @@ namespace dagverk::detail {
 
 struct AskedFor {
   std::unique_ptr<TestRecorder> recorder;  ///< null when no report is wanted
-  bool console = false;                    ///< the formatter `console` is among them
+  bool takes_output = false;               ///< a formatter writes to standard output
 };
 
 /// Splits off a reporter for what DAGVERK_REPORT names, and takes the variables out of the environment: a test program

@@ -94,7 +94,7 @@ void report_google_tests(const std::vector<NamedFormatter>& known) {
   detail::AskedFor asked = detail::reports_asked_for(known);
   if (asked.recorder == nullptr) return;
   testing::TestEventListeners& listeners = testing::UnitTest::GetInstance()->listeners();
-  if (asked.console) delete listeners.Release(listeners.default_result_printer());
+  if (asked.takes_output) delete listeners.Release(listeners.default_result_printer());
   listeners.Append(new Listener(std::move(asked.recorder)));
 }
 

@@ -18,6 +18,7 @@ struct ProgramEnd {
 struct ReporterInput {
   int records = -1;  ///< the stream of records
   int end = -1;      ///< a ProgramEnd; closed without one when the guard was killed
+  int done = -1;     ///< gets a byte when all is written that can be
   const RecordTail* tail = nullptr;
 };
 

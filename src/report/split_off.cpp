@@ -87,8 +87,9 @@ sigset_t guarded_signals() {
   channels.records.close(1);
   channels.end.close(1);
   channels.done.close(0);
-  detail::run_reporter({.records = channels.records.of[0], .end = channels.end.of[0], .tail = &*tail},
-                       std::move(options.formatters), std::move(options.program));
+  detail::run_reporter(
+      {.records = channels.records.of[0], .end = channels.end.of[0], .done = channels.done.of[1], .tail = &*tail},
+      std::move(options.formatters), std::move(options.program));
   ::_exit(0);
 }
 
@@ -129,11 +130,15 @@ sigset_t guarded_signals() {
   channels.done.close(1);
   const ProgramEnd end = wait_for(program, signals);
   static_cast<void>(std::signal(SIGPIPE, SIG_IGN));
-  if (::write(channels.end.of[1], &end, sizeof end) != static_cast<ssize_t>(sizeof end)) {
-    std::fprintf(stderr, "report: the reporter has ended before the tests; the reports are not complete\n");
-  }
+  // What the reporter does not take, its end says below.
+  static_cast<void>(::write(channels.end.of[1], &end, sizeof end) == static_cast<ssize_t>(sizeof end));
   pollfd done{.fd = channels.done.of[0], .events = POLLIN, .revents = 0};
-  if (::poll(&done, 1, reports_limit_ms) == 0) std::fprintf(stderr, "report: the reports are not done in time\n");
+  char byte = 0;
+  if (::poll(&done, 1, reports_limit_ms) == 0) {
+    std::fprintf(stderr, "report: the reports are not done in time\n");
+  } else if (::read(done.fd, &byte, 1) != 1) {
+    std::fprintf(stderr, "report: the reporter has ended early, as when a formatter crashes; no report is complete\n");
+  }
   if (end.signal != 0) {
     const rlimit none{.rlim_cur = 0, .rlim_max = 0};
     ::setrlimit(RLIMIT_CORE, &none);  // the tests have left theirs

@@ -1,5 +1,5 @@
 // A test program for the tests of reports: some of its tests pass, some fail, some kill it. It has a main of its own,
-// and two formatters that are no good.
+// and three formatters that are no good.
 
 #include "dagverk/event/event_handler.hpp"
 #include "dagverk/report/gtest.hpp"
@@ -102,17 +102,28 @@ class Unready : public dagverk::EventHandler<dagverk::TestEvent> {
   void handle_event(const dagverk::TestEvent& /*event*/) {}
 };
 
+/// Takes the reporter with it.
+class Deadly : public dagverk::EventHandler<dagverk::TestEvent> {
+ public:
+  void handle_event(const dagverk::TestEvent& /*event*/) { ::_exit(1); }
+};
+
+/// A formatter without a file.
+template <class Formatter>
+dagverk::NamedFormatter own(const std::string& name) {
+  return {.name = name, .takes_path = false, .make = [name](const std::string& /*path*/) {
+            return dagverk::event_handler<Formatter>(name, dagverk::formatter_options());
+          }};
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
   std::vector<dagverk::NamedFormatter> known = dagverk::built_in_formatters();
-  known.push_back({.name = "clumsy", .takes_path = false, .make = [](const std::string& /*path*/) {
-                     return dagverk::event_handler<Clumsy>("clumsy", dagverk::formatter_options());
-                   }});
-  known.push_back({.name = "unready", .takes_path = false, .make = [](const std::string& /*path*/) {
-                     return dagverk::event_handler<Unready>("unready", dagverk::formatter_options());
-                   }});
+  known.push_back(own<Clumsy>("clumsy"));
+  known.push_back(own<Unready>("unready"));
+  known.push_back(own<Deadly>("deadly"));
   dagverk::report_google_tests(known);
   return RUN_ALL_TESTS();
 }

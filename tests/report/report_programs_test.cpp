@@ -181,6 +181,18 @@ TEST_F(Reports, a_formatter_that_throws_is_dropped_and_the_run_says_so) {
   EXPECT_TRUE(run.says("\n1..3\n")) << "the others go on:\n" << run.output;
 }
 
+TEST_F(Reports, a_formatter_that_crashes_ends_the_reports_not_the_tests_and_the_run_says_so) {
+  const Ended run = probe("deadly,junit:" + path("out.xml"), "Good.*:Bad.fails_twice");
+  EXPECT_EQ(run.exit_status(), 1) << run.output;
+  EXPECT_TRUE(run.says("3 tests from 2 test suites ran.")) << run.output;
+  EXPECT_TRUE(run.says("report: the reporter has ended early")) << run.output;
+}
+
+TEST_F(Reports, the_frameworks_own_output_gives_way_only_to_one_on_standard_output) {
+  for (const char* alone : {"console", "tap", "jsonl"}) EXPECT_FALSE(probe(alone, "Good.*").says("[ RUN ")) << alone;
+  EXPECT_TRUE(probe("console:" + path("console.txt") + ",tap:" + path("out.tap"), "Good.*").says("[ RUN "));
+}
+
 TEST_F(Reports, a_full_disk_loses_that_report_and_says_so) {
   const Ended run = probe("junit:/dev/full,tap", "Good.*");
   EXPECT_EQ(run.exit_status(), 0);
@@ -198,7 +210,7 @@ TEST_F(Reports, a_wrong_wish_ends_the_program_before_its_first_test) {
        {Wrong{"consol", "there is no such formatter; known are console, junit:PATH, tap, jsonl, failed:PATH"},
         Wrong{"junit", "the file is missing; type junit:PATH"}, Wrong{"tap:", "the file is missing; type tap:PATH"},
         Wrong{"junit:/nowhere/out.xml", "cannot write this file: No such file or directory; name one in a directory"},
-        Wrong{"clumsy:x", "it takes no file; type clumsy"},
+        Wrong{"junit:/", "cannot write this file: Is a directory"}, Wrong{"clumsy:x", "it takes no file; type clumsy"},
         Wrong{"tap:/dev/null,jsonl:/dev/null", "another formatter writes this file"}}) {
     const Ended run = probe(wrong.report, "Good.*");
     EXPECT_EQ(run.exit_status(), 2) << wrong.report;

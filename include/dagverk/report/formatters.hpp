@@ -54,7 +54,7 @@ struct ConsoleReportOptions {
 struct NamedFormatter {
   std::string name = {};
   bool needs_path = false;
-  bool takes_path = true;
+  bool takes_path = true;  ///< one that may do without a path then writes to standard output
   std::function<FormatterSpec(std::string path)> make = {};
 };
 
