@@ -27,11 +27,13 @@ namespace {
 using ListenerBase = Catch::EventListenerBase;
 std::string_view text_of(Catch::StringRef text) { return {text.data(), text.size()}; }
 bool is_skipped(const Catch::TestCaseStats& stats) { return stats.totals.testCases.skipped != 0; }
+bool is_skip(const Catch::AssertionResult& result) { return result.getResultType() == Catch::ResultWas::ExplicitSkip; }
 #else
 using ListenerBase = Catch::TestEventListenerBase;
-bool is_skipped(const Catch::TestCaseStats& /*stats*/) { return false; }
-#endif
 std::string_view text_of(std::string_view text) { return text; }
+bool is_skipped(const Catch::TestCaseStats& /*stats*/) { return false; }
+bool is_skip(const Catch::AssertionResult& /*result*/) { return false; }
+#endif
 
 /// Of this program's only run. Catch2 makes its listeners itself and gives them nothing of ours.
 std::unique_ptr<TestRecorder>& recorder_of_program() {
@@ -95,7 +97,7 @@ class Listener final : public ListenerBase {
     if (recorder_ != nullptr && !fatal_) {
       const bool failed = stats.totals.testCases.failed != 0;
       const TestState state = is_skipped(stats) ? TestState::skipped : TestState::passed;
-      recorder_->test_finished(failed ? TestState::failed : state, {});
+      recorder_->test_finished(failed ? TestState::failed : state, std::exchange(skip_reason_, {}));
     }
     ListenerBase::testCaseEnded(stats);
   }
@@ -111,7 +113,9 @@ class Listener final : public ListenerBase {
  private:
   void tell(const Catch::AssertionStats& stats) {
     const Catch::AssertionResult& result = stats.assertionResult;
-    if (recorder_ == nullptr || result.isOk()) return;
+    if (recorder_ == nullptr) return;
+    if (is_skip(result)) skip_reason_ = message_of(stats);
+    if (result.isOk()) return;
     // Catch2 ends the run in its signal handler, and then the program: the reporter sees that end.
     fatal_ = fatal_ || result.getResultType() == Catch::ResultWas::FatalErrorCondition;
     const Catch::SourceLineInfo place = result.getSourceInfo();
@@ -120,6 +124,7 @@ class Listener final : public ListenerBase {
 
   TestRecorder* recorder_ = recorder_of_program().get();
   std::string case_;
+  std::string skip_reason_;
   bool fatal_ = false;
 };
 
@@ -134,17 +139,17 @@ void report_catch_tests(const std::vector<NamedFormatter>& known) {
 std::vector<std::string> failed_catch_tests() {
   const auto listed = detail::tests_asked_for();
   if (!listed) return {};
-  std::vector<std::string> specs;
+  std::string spec;
   for (const std::string& test : *listed) {
-    std::string spec = "\"";
+    spec += spec.empty() ? "\"" : ",\"";
     for (const char character : std::string_view(test).substr(test.find('.') + 1)) {
       if (std::string_view("\\,[]\"").contains(character)) spec += '\\';
       spec += character;
     }
-    specs.push_back(spec + "\"");
+    spec += '"';
   }
-  if (specs.empty()) specs.emplace_back("~*");  // nothing has failed: no test
-  return specs;
+  if (spec.empty()) spec = "~*";  // nothing has failed: no test
+  return {spec};
 }
 
 }  // namespace dagverk

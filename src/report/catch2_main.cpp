@@ -8,13 +8,28 @@
 #endif
 
 #include <string>
+#include <vector>
+
+namespace {
+
+/// Whether the command line asks for something else than tests. Catch2 v2 and v3 have different wishes.
+template <class Config>
+bool only_lists(const Config& config) {
+  bool lists = config.showHelp || config.listTests || config.listTags || config.listReporters;
+  if constexpr (requires { config.listListeners; }) lists = lists || config.listListeners;
+  if constexpr (requires { config.listTestNamesOnly; }) lists = lists || config.listTestNamesOnly;
+  if constexpr (requires { config.libIdentify; }) lists = lists || config.libIdentify;
+  return lists;
+}
+
+}  // namespace
 
 int main(int argc, char** argv) {
   Catch::Session session;
   if (const int wrong = session.applyCommandLine(argc, argv); wrong != 0) return wrong;
   Catch::ConfigData& wanted = session.configData();
-  if (wanted.showHelp || wanted.listTests || wanted.listTags || wanted.listReporters) return session.run();
-  for (const std::string& test : dagverk::failed_catch_tests()) wanted.testsOrTags.push_back(test);
+  if (only_lists(wanted)) return session.run();
+  if (std::vector<std::string> failed = dagverk::failed_catch_tests(); !failed.empty()) wanted.testsOrTags = failed;
   dagverk::report_catch_tests();
   return session.run();
 }

@@ -27,6 +27,11 @@ TEST_CASE("fails twice", "[bad]") {
   }
 }
 
+TEST_CASE("fails, [oddly] and \"quoted\"", "[bad]") { FAIL("at once"); }
+
+#ifdef SKIP
+TEST_CASE("skips", "[skip]") { SKIP("no printer"); }
+#endif
 // NOLINTEND(bugprone-chained-comparison)
 
 TEST_CASE("crashes", "[crash]") { static_cast<void>(std::raise(SIGABRT)); }

@@ -17,7 +17,8 @@ namespace dagverk {
 /// Errors:    what cannot be done is said on standard error, and the program ends with status 2.
 void report_catch_tests(const std::vector<NamedFormatter>& known = built_in_formatters());
 
-/// What DAGVERK_REPORT_RERUN lists, as test specs for Catch2's `configData().testsOrTags`; empty when it is not set.
+/// What DAGVERK_REPORT_RERUN lists, as one test spec to take the place of those in Catch2's `configData().testsOrTags`;
+/// empty when the variable is not set.
 /// Errors: as report_catch_tests.
 [[nodiscard]] std::vector<std::string> failed_catch_tests();
 
