@@ -159,7 +159,9 @@ void streams_come_and_go(EventManager<std::uint64_t>& events) {
   });
   std::uint64_t next = 1;
   for (const std::uint64_t event : stream.blocking()) {
-    if (event != next || next++ == count) break;
+    if (event != next) break;
+    ++next;
+    if (next > count) break;
   }
   EXPECT_EQ(next, count + 1) << "in order, and none is missing";
   publisher.join();
