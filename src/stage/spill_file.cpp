@@ -64,8 +64,9 @@ Result<void> SpillFile::append(const Block& block) {
 Result<void> SpillFile::take(std::string& entry) {
   const Result<std::uint32_t> size = oldest_size();
   if (!size) return size.error();
-  entry.resize(*size);
-  if (Result<void> read = read_at(head_ + header, entry.data(), *size); !read) return read;
+  const Result<std::string_view> bytes = bytes_at(head_ + header, *size);
+  if (!bytes) return bytes.error();
+  entry = *bytes;
   advance(header + *size);
   return {};
 }
@@ -80,6 +81,7 @@ Result<void> SpillFile::drop_oldest() {
 std::uint64_t SpillFile::clear() noexcept {
   head_ = 0;
   tail_ = 0;
+  window_.clear();
   return std::exchange(count_, 0);
 }
 
@@ -88,12 +90,25 @@ void SpillFile::advance(std::uint64_t bytes) noexcept {
   if (--count_ == 0) clear();  // from the start again: a short line needs no more than its own length
 }
 
-Result<std::uint32_t> SpillFile::oldest_size() const {
+Result<std::string_view> SpillFile::bytes_at(std::uint64_t position, std::size_t size) {
+  if (position < window_at_ || position + size > window_at_ + window_.size()) {
+    const auto ahead = static_cast<std::size_t>(std::min(window_max, tail_ - position));
+    window_.resize(std::max(size, ahead));
+    if (Result<void> read = read_at(position, window_.data(), window_.size()); !read) {
+      window_.clear();
+      return read.error();
+    }
+    window_at_ = position;
+  }
+  return std::string_view(window_).substr(static_cast<std::size_t>(position - window_at_), size);
+}
+
+Result<std::uint32_t> SpillFile::oldest_size() {
   DAGVERK_ASSERT(count_ != 0);
-  char prefix[header];
-  if (Result<void> read = read_at(head_, prefix, header); !read) return read.error();
+  const Result<std::string_view> prefix = bytes_at(head_, header);
+  if (!prefix) return prefix.error();
   std::uint32_t size = 0;
-  std::memcpy(&size, prefix, header);
+  std::memcpy(&size, prefix->data(), header);
   if (header + size > tail_ - head_) return Error(ErrorCode::io, "spill: the file was changed by somebody else");
   return size;
 }

@@ -161,12 +161,12 @@ class SpillQueue final : public OverflowQueue<Event> {
 ///            cannot be written, read or decoded is dropped, counted as `spill_failed` and logged
 ///            (`stage.spill_failed`); the subscription goes on, and others do not notice.
 /// Threads:   the file is written and read in the producer's process, through the system's cache, and never synced.
-///            An emission costs one write per 64 KiB that exceeds memory, and one read for each event that a full file
-///            gives up; an ask costs two reads for each event that it gets from the file. So a disk that stalls for so
-///            long that the cache is full stalls the producer, and the thread it runs on: give a producer whose disk
+///            An emission costs one write per 64 KiB that exceeds memory; what an ask gets from the file, and what a
+///            full file gives up, one read per 64 KiB. Some 10 µs each, see docs/decisions/015. A disk that stalls for
+///            so long that the cache is full stalls the producer, and the thread it runs on: give a producer whose disk
 ///            may do so a thread of its own (`static constexpr bool blocking = true;`, see GenServer).
 /// Errors:    a file that cannot be made refuses the subscription, with the path and the reason.
-/// Bounds:    `events_in_memory` events and `bytes_max` bytes.
+/// Bounds:    `events_in_memory` events, 64 KiB read ahead, and `bytes_max` bytes in the file.
 template <class Event>
 [[nodiscard]] Overflow<Event> spill(SpillOptions options, EventCodec<Event> codec) {
   using Queue = OverflowQueue<Event>;

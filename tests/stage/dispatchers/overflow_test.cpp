@@ -2,15 +2,20 @@
 
 #include "../stages.hpp"
 
+#include "dagverk/base/random.hpp"
 #include "dagverk/stage/spill.hpp"
 
 #include <gtest/gtest.h>
 
 #include <chrono>
 #include <csignal>
+#include <cstdint>
+#include <deque>
 #include <map>
 #include <ranges>
+#include <string>
 #include <sys/resource.h>
+#include <utility>
 
 namespace dagverk {
 namespace {
@@ -295,6 +300,41 @@ TEST(Overflow, spilled_events_of_any_length_come_back) {
   EXPECT_EQ(pair.world.log.count("stage.spill_failed"), 20U);
   pair.push({2000, 2000});  // the first waits in memory, the second never fits
   EXPECT_EQ(drops(pair.edge(), DropReason::overflow), 1U);
+}
+
+TEST(SpillFile, it_gives_back_what_was_put_in_whatever_the_lengths_are) {
+  // Read ahead across its ring's seam, around drops, and past entries longer than what is read at once.
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+    SCOPED_TRACE(testing::Message() << "seed " << seed);
+    Random random(seed);
+    detail::SpillFile file = std::move(*detail::SpillFile::make("", 200'000));
+    std::deque<std::string> expected;
+    std::string entry;
+    for (int step = 0; step < 400; ++step) {
+      detail::SpillFile::Block block;
+      for (std::uint64_t count = random.below(20); count != 0; --count) {
+        const std::size_t size = random.below(10) == 0 ? random.below(100'000) : random.below(50);
+        if (!file.fits_behind(block, size)) break;
+        expected.emplace_back(size, static_cast<char>('a' + random.below(26)));
+        block.add(expected.back());
+      }
+      ASSERT_TRUE(file.append(block));
+      for (std::uint64_t count = random.below(20); count != 0 && !expected.empty(); --count) {
+        if (random.below(4) == 0) {
+          ASSERT_TRUE(file.drop_oldest());
+        } else {
+          ASSERT_TRUE(file.take(entry));
+          ASSERT_EQ(entry, expected.front());
+        }
+        expected.pop_front();
+      }
+      if (random.below(50) == 0) {
+        ASSERT_EQ(file.clear(), expected.size());
+        expected.clear();
+      }
+      ASSERT_EQ(file.count(), expected.size());
+    }
+  }
 }
 
 TEST(Overflow, a_spill_file_that_cannot_be_made_refuses_the_subscription) {

@@ -12,12 +12,12 @@
 namespace dagverk::detail {
 
 /// A line of byte strings in a file that is a ring: the oldest is taken first, and the room of what was taken is used
-/// again.
+/// again. It is read ahead, many entries at a time.
 ///
 /// Threads:  not thread-safe. Blocks for as long as the system's cache makes it.
 /// Errors:   `io` with the system's message; `too_large` never: ask `fits_behind` before appending.
 /// Lifetime: the file has no name in its directory, so that nothing is left behind.
-/// Bounds:   `bytes_max` bytes, 4 per entry besides its own.
+/// Bounds:   `bytes_max` bytes, 4 per entry besides its own; 64 KiB in memory, or one entry when that is longer.
 class SpillFile {
  public:
   /// Makes the file in `directory`, or in that for temporary files.
@@ -26,6 +26,8 @@ class SpillFile {
   SpillFile(SpillFile&& other) noexcept
       : descriptor_(std::exchange(other.descriptor_, -1)),
         bytes_max_(other.bytes_max_),
+        window_(std::move(other.window_)),
+        window_at_(other.window_at_),
         head_(other.head_),
         tail_(other.tail_),
         count_(other.count_) {}
@@ -70,16 +72,21 @@ class SpillFile {
 
  private:
   static constexpr std::uint64_t header = 4;
+  static constexpr std::uint64_t window_max = std::uint64_t{1} << 16U;
 
   SpillFile(int descriptor, std::uint64_t bytes_max) noexcept : descriptor_(descriptor), bytes_max_(bytes_max) {}
 
   [[nodiscard]] Result<void> write_at(std::uint64_t position, const char* bytes, std::size_t size);
   [[nodiscard]] Result<void> read_at(std::uint64_t position, char* bytes, std::size_t size) const;
-  [[nodiscard]] Result<std::uint32_t> oldest_size() const;
+  /// What stands at `position`; valid until the next call.
+  [[nodiscard]] Result<std::string_view> bytes_at(std::uint64_t position, std::size_t size);
+  [[nodiscard]] Result<std::uint32_t> oldest_size();
   void advance(std::uint64_t bytes) noexcept;
 
   int descriptor_;
   std::uint64_t bytes_max_;
+  std::string window_;  // what was read ahead, and where from
+  std::uint64_t window_at_ = 0;
   // Positions count all bytes ever written; modulo bytes_max_ they are places in the file.
   std::uint64_t head_ = 0;
   std::uint64_t tail_ = 0;
