@@ -109,15 +109,14 @@ Result<void> FileBackend::rotate() {
 
 void FileBackend::write_text(WriteOutcome& outcome) {
   if (text_.empty()) return;
-  if (broken_line_) {
-    if (detail::write_text_to(descriptor_, "\n", patience).bytes == 1) {
-      broken_line_ = false;
-      ++size_;
-    }
-  }
   detail::TextWritten done;
+  if (broken_line_) {
+    const detail::TextWritten newline = detail::write_text_to(descriptor_, "\n", patience);
+    broken_line_ = newline.bytes == 0;
+    size_ += newline.bytes;
+    done.error = newline.error;
+  }
   if (!broken_line_) done = detail::write_text_to(descriptor_, text_, patience);
-  if (broken_line_) done.error = ENOSPC;
   const std::size_t lines = detail::lines_within(line_ends_, done.bytes);
   outcome.written += lines;
   size_ += done.bytes;

@@ -8,18 +8,28 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <arpa/inet.h>
+#include <cerrno>
+#include <csignal>
+#include <cstdint>
+#include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <fcntl.h>
 #include <filesystem>
 #include <fstream>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sstream>
+#include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <thread>
 #include <unistd.h>
+#include <utility>
+#include <vector>
 
 namespace dagverk {
 namespace {
@@ -161,6 +171,141 @@ TEST(FileBackend, a_full_disk_costs_counted_lines_and_nothing_else) {
   EXPECT_EQ(world.sheet.lines.size(), 1000U);
   world.runtime.advance(10s);
   EXPECT_TRUE(world.stats("full").balanced());
+}
+
+/// A folder on a disk of its own with room for 64 KiB: a tmpfs where we may mount one, which the test's output says if
+/// not; then a limit of the kernel on the size of files, which is another error for the same loss.
+class SmallDisk {
+ public:
+  SmallDisk() {
+    if (::mount("none", (folder_ / "").c_str(), "tmpfs", 0, "size=64k") == 0) {
+      mounted_ = true;
+      return;
+    }
+    std::printf("[     NOTE ] no file system may be mounted (%s): the disk is a limit on the size of files\n",
+                std::strerror(errno));
+    xfsz_before_ = std::signal(SIGXFSZ, SIG_IGN);
+    ::getrlimit(RLIMIT_FSIZE, &limit_before_);
+    const rlimit small{64 << 10, limit_before_.rlim_max};
+    ::setrlimit(RLIMIT_FSIZE, &small);
+  }
+  SmallDisk(const SmallDisk&) = delete;
+  SmallDisk& operator=(const SmallDisk&) = delete;
+  ~SmallDisk() {
+    if (mounted_) {
+      ::umount2((folder_ / "").c_str(), MNT_DETACH);
+    } else {
+      ::setrlimit(RLIMIT_FSIZE, &limit_before_);
+      std::signal(SIGXFSZ, xfsz_before_);
+    }
+  }
+  [[nodiscard]] std::string operator/(std::string_view name) const { return folder_ / name; }
+  [[nodiscard]] std::string_view full_error() const { return mounted_ ? "No space left on device" : "File too large"; }
+  void make_room() const {
+    if (mounted_) {
+      EXPECT_EQ(::mount("none", (folder_ / "").c_str(), "tmpfs", MS_REMOUNT, "size=4m"), 0);
+    } else {
+      ::setrlimit(RLIMIT_FSIZE, &limit_before_);
+    }
+  }
+
+ private:
+  Folder folder_;
+  bool mounted_ = false;
+  rlimit limit_before_{};
+  sighandler_t xfsz_before_ = SIG_DFL;
+};
+
+struct LinesInFile {
+  std::vector<std::int64_t> whole;  ///< the numbers of whole lines, as they stand there
+  std::size_t notices = 0;
+  std::size_t broken = 0;
+};
+
+LinesInFile lines_in(const std::string& path, std::string_view number_after, std::string_view end) {
+  LinesInFile lines;
+  std::ifstream file(path);
+  for (std::string line; std::getline(file, line);) {
+    const std::size_t at = line.find(number_after);
+    if (line.find("log.lines_lost") != std::string::npos) {
+      ++lines.notices;
+    } else if (at == std::string::npos || !line.ends_with(end)) {
+      ++lines.broken;
+    } else {
+      lines.whole.push_back(std::atoll(line.c_str() + at + number_after.size()));
+    }
+  }
+  return lines;
+}
+
+TEST(FileBackend, on_a_disk_that_fills_up_losses_are_counted_and_writing_goes_on_when_there_is_room) {
+  const SmallDisk disk;
+  LogWorld world;
+  world.pipeline->add_backend(plain(file_backend("text", {.path = disk / "a.log"}))).value();
+  world.pipeline->add_backend(json_file_backend("json", {.path = disk / "a.json"})).value();
+  const std::string padding(100, 'x');
+  int next = 0;
+  const auto log = [&](int count) {
+    for (int line = 0; line < count; ++line) world.log.info("line", {{"n", next++}, {"pad", padding}, {"end", true}});
+    world.run();
+  };
+  for (int round = 0; round < 20; ++round) log(100);
+  for (const char* name : {"text", "json"}) {
+    const BackendStats stats = world.stats(name);
+    EXPECT_GT(stats.written, 0U) << name;
+    EXPECT_GT(stats.dropped.failed, 0U) << name;
+    EXPECT_EQ(stats.written + stats.dropped.failed, 2000U) << name;
+    EXPECT_NE(stats.last_error.find(disk.full_error()), std::string::npos) << stats.last_error;
+    EXPECT_EQ(stats.state, "running");
+    EXPECT_EQ(stats.restarts, 0U);
+  }
+  EXPECT_EQ(world.sheet.lines.size(), 2000U) << "the other backend has all of them";
+
+  disk.make_room();
+  log(10);
+  world.runtime.advance(2s);
+  log(10);
+  const LinesInFile text = lines_in(disk / "a.log", "line n=", " end=true");
+  const LinesInFile json = lines_in(disk / "a.json", R"({"n":)", "}");
+  for (const auto& [name, lines] : {std::pair("text", &text), std::pair("json", &json)}) {
+    const BackendStats stats = world.stats(name);
+    // The line that hit the end of the disk stands on a line of its own; it may lack nothing but the newline.
+    EXPECT_GE(lines->whole.size(), stats.written) << name << ": what counts as written is there, whole";
+    EXPECT_LE(lines->whole.size() + lines->broken, stats.written + 1) << name;
+    EXPECT_TRUE(std::is_sorted(lines->whole.begin(), lines->whole.end())) << name;
+    ASSERT_GE(lines->whole.size(), 20U) << name;
+    EXPECT_EQ(*(lines->whole.end() - 20), 2000) << name << ": from the first line on for which there was room";
+    EXPECT_EQ(lines->whole.back(), 2019) << name;
+    EXPECT_GE(lines->notices, 1U) << name << ": the loss is told of";
+    EXPECT_TRUE(stats.balanced());
+  }
+}
+
+TEST(FileBackend, a_line_of_a_mebibyte_with_bad_bytes_is_one_line_everywhere) {
+  const Folder folder;
+  LogOptions options = LogWorld::quick();
+  options.line_bytes_max = 1 << 20;
+  options.thread_buffer_bytes = 8 << 20;
+  LogWorld world(BoundedQueue{}, options);
+  world.pipeline->add_backend(plain(file_backend("text", {.path = folder / "a.log"}))).value();
+  world.pipeline->add_backend(json_file_backend("json", {.path = folder / "a.json"})).value();
+  std::string large(1 << 20, 'x');
+  large.replace(1000, 7, "\n\x1b[2J\xff\t");
+  large.replace(large.size() - 4, 4, "\xe2\x82 \r");
+  world.log.info(large);
+  world.log.info("after");
+  world.run();
+  const std::string text = content(folder / "a.log");
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 2);
+  EXPECT_EQ(text.substr(1000, 14), "\\n\\x1b[2J\xef\xbf\xbd\\t");
+  EXPECT_TRUE(text.ends_with("\xef\xbf\xbd \\r\nafter\n")) << text.substr(text.size() - 40);
+  EXPECT_GT(text.size(), large.size());
+  const std::string json = content(folder / "a.json");
+  EXPECT_EQ(std::count(json.begin(), json.end(), '\n'), 2);
+  EXPECT_NE(json.find("\\n\\u001b[2J\xef\xbf\xbd\\t"), std::string::npos);
+  EXPECT_EQ(json.find('\xff'), std::string::npos);
+  EXPECT_EQ(world.stats("text").written, 2U);
+  EXPECT_EQ(world.stats("json").written, 2U);
 }
 
 TEST(FileBackend, json_lines) {
@@ -307,6 +452,62 @@ TEST(SyslogBackend, sends_counted_octets_over_tcp) {
   const std::string head = "<14>1 2026-01-01T00:00:00.000000Z host my_app " + std::to_string(::getpid()) + " test - ";
   const std::string length = std::to_string(head.size() + 3) + " ";
   EXPECT_EQ(std::string(bytes, static_cast<std::size_t>(size)), length + head + "one" + length + head + "two");
+}
+
+TEST(SyslogBackend, a_tcp_receiver_that_hangs_up_and_comes_back_gets_lines_again) {
+  const Receiver receiver(SOCK_STREAM);
+  LogWorld world(LogWorld::quick());
+  world.pipeline->add_backend(syslog_backend("syslog", syslog_to(receiver.port(), SyslogTransport::tcp))).value();
+  world.log.info("first");
+  world.run();
+  const linger at_once{.l_onoff = 1, .l_linger = 0};  // a reset: what is sent next fails
+  const int first = receiver.accepted();
+  ::setsockopt(first, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+  ::close(first);
+  for (int line = 0; line < 5; ++line) {
+    world.log.info("second");
+    world.run();
+  }
+  const BackendStats stats = world.stats("syslog");
+  EXPECT_EQ(stats.written + stats.dropped.failed, 6U);
+  EXPECT_LE(stats.dropped.failed, 1U) << "only what was sent to nobody";
+  EXPECT_EQ(stats.restarts, 0U);
+  const int again = receiver.accepted();
+  char bytes[2000];
+  const ssize_t size = ::recv(again, bytes, sizeof bytes, 0);
+  ::close(again);
+  ASSERT_GT(size, 0);
+  const std::string text(bytes, static_cast<std::size_t>(size));
+  EXPECT_TRUE(text.ends_with(" second")) << text;
+}
+
+TEST(SyslogBackend, lines_of_a_mebibyte_go_over_tcp_whole_with_their_length) {
+  const Receiver receiver(SOCK_STREAM);
+  LogOptions options = LogWorld::quick();
+  options.line_bytes_max = 1 << 20;
+  options.thread_buffer_bytes = 8 << 20;
+  LogWorld world(BoundedQueue{}, options);
+  SyslogOptions patient = syslog_to(receiver.port(), SyslogTransport::tcp);
+  patient.send_timeout = 60s;
+  world.pipeline->add_backend(syslog_backend("syslog", patient)).value();
+  std::string received;
+  std::thread reader([&] {
+    const int connection = receiver.accepted();
+    std::vector<char> bytes(1 << 16);
+    for (ssize_t size = 1; size > 0;) {
+      size = ::recv(connection, bytes.data(), bytes.size(), 0);
+      if (size > 0) received.append(bytes.data(), static_cast<std::size_t>(size));
+    }
+    ::close(connection);
+  });
+  world.log.info(std::string(1 << 20, 'x'));
+  world.run();
+  EXPECT_EQ(world.pipeline->remove_backend("syslog").value().written, 1U);  // and hangs up
+  reader.join();
+  const std::size_t blank = received.find(' ');
+  ASSERT_NE(blank, std::string::npos);
+  EXPECT_EQ(received.substr(0, blank), std::to_string(received.size() - blank - 1));
+  EXPECT_TRUE(received.ends_with(std::string(1 << 20, 'x')));
 }
 
 TEST(SyslogBackend, a_port_that_nobody_listens_on_costs_counted_lines) {
