@@ -30,7 +30,9 @@ inline constexpr Duration event_wait_limit_default = std::chrono::seconds(5);
 ///            publisher in the order of publishing. What one handler does never touches another, nor a publisher.
 /// Threads:   every operation from any thread. The awaitable ones inside a process; those that end in `_blocking`
 ///            outside of one (`wrong_thread` otherwise).
-/// Errors:    `no_process` when the manager has ended. GCC 12: name a spec, then `std::move` it into a `co_await`.
+/// Errors:    `no_process` when the manager has ended. `calling_self` to a handler that would wait for its own end: to
+///            remove, swap, stop or call itself, or to stop the manager; in a `sync_notify` of its own it is `pending`.
+///            GCC 12: name a spec, then `std::move` it into a `co_await`.
 /// Lifetime:  must not outlive its runtime.
 template <class E>
 class EventManager {
@@ -62,8 +64,9 @@ class EventManager {
     return do_ack(std::move(event), limit);
   }
   /// Publishes, and waits until every handler is done with the event: what became of it at each, in order of addition;
-  /// empty when no handler wants it. After `limit` handlers that are not done are listed as `pending`; under the serial
-  /// manager nobody is listed: `timeout`.
+  /// empty when no handler wants it. After `limit` handlers that are not done are listed as `pending`; one that is
+  /// failed or stopped, for which the event waits by its rule, is listed so without being waited for. Under the serial
+  /// manager nobody is listed after the limit: `timeout`.
   [[nodiscard]] Async<Result<std::vector<HandlerOutcome>>> sync_notify(E&& event,
                                                                        Duration limit = event_wait_limit_default) {
     return do_sync(std::move(event), limit);

@@ -8,7 +8,7 @@ namespace dagverk {
 
 /// What became of one event at one handler.
 enum class EventFate : std::uint8_t {
-  pending,   ///< not decided within the limit: it waits, or is being handled
+  pending,   ///< not decided within the limit: it waits, or is being handled; or waits for a failed handler's restart
   handled,   ///< the callback has returned
   filtered,  ///< not for this handler: its kinds, its selector or its sample
   crashed,   ///< the callback threw at it

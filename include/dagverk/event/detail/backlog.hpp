@@ -129,6 +129,12 @@ class Backlog {
       }
     }
   }
+  /// Publishers that wait for an event of these are not to wait for this line.
+  void leave_pending() const {
+    for (const TimedBatch<E>& batch : batches_) {
+      if (batch.receipt) batch.receipt->leave_pending();
+    }
+  }
   /// Drops everything; how much that was.
   std::size_t clear() noexcept {
     batches_.clear();

@@ -56,7 +56,7 @@ class HubManager : public EventManager<E> {
     }
     // What the last figures say is for those who call stop themselves.
     const Result<EventStats> stopped = hub_.template call_blocking_within<typename Hub::Stop>(
-        stop_patience(event_stop_limit_default), event_stop_limit_default);
+        stop_patience(event_stop_limit_default), event_stop_limit_default, Pid());
     if (!stopped) runtime_.exit(hub_.pid(), ExitReason::kill);
   }
 
@@ -153,7 +153,7 @@ class HubManager : public EventManager<E> {
   Async<Result<HandlerStats>> do_remove(std::string name) override {
     // The hub ends the handler within its own limit.
     Result<HandlerStats> last =
-        co_await hub_.template call_within<typename Hub::Remove>(2 * handler_end_limit, std::move(name));
+        co_await hub_.template call_within<typename Hub::Remove>(2 * handler_end_limit, std::move(name), caller());
     co_return last;
   }
   Async<Result<void>> do_restart(std::string name) override {
@@ -162,7 +162,7 @@ class HubManager : public EventManager<E> {
   }
   Async<Result<void>> do_stop_handler(std::string name) override {
     Result<void> stopped =
-        co_await hub_.template call_within<typename Hub::StopHandler>(2 * handler_end_limit, std::move(name));
+        co_await hub_.template call_within<typename Hub::StopHandler>(2 * handler_end_limit, std::move(name), caller());
     co_return stopped;
   }
   Async<Result<std::vector<std::string>>> do_which() override {
@@ -177,7 +177,8 @@ class HubManager : public EventManager<E> {
     co_return stats;
   }
   Async<Result<EventStats>> do_stop(Duration limit) override {
-    Result<EventStats> stats = co_await hub_.template call_within<typename Hub::Stop>(stop_patience(limit), limit);
+    Result<EventStats> stats =
+        co_await hub_.template call_within<typename Hub::Stop>(stop_patience(limit), limit, caller());
     if (!stats && stats.error().code() == ErrorCode::timeout) runtime_.exit(hub_.pid(), ExitReason::kill);
     if (!stats) {
       if (shared_->last_stats.load() != nullptr) co_return last_stats();
@@ -201,20 +202,23 @@ class HubManager : public EventManager<E> {
     // A hub that can answers at the limit; ours is for one that is busy itself.
     const Duration patience = limit > Duration::zero() ? limit + sync_patience : Duration::zero();
     Result<std::vector<HandlerOutcome>> outcomes =
-        co_await hub_.template call_within<typename Hub::Sync>(patience, std::move(event), limit);
+        co_await hub_.template call_within<typename Hub::Sync>(patience, std::move(event), limit, caller());
     co_return outcomes;
   }
   Async<Result<void>> do_call(std::string name, std::unique_ptr<HandlerCall> call, Duration limit) override {
-    Result<void> done =
-        co_await hub_.template call_within<typename Hub::CallHandler>(limit, std::move(name), std::move(call));
+    Result<void> done = co_await hub_.template call_within<typename Hub::CallHandler>(limit, std::move(name),
+                                                                                      std::move(call), caller());
     co_return done;
   }
   Async<Result<void>> do_swap(std::string name, HandlerSpec<E> spec) override {
     // The old one has its own limit to end in, the new one as long again.
-    Result<void> swapped =
-        co_await hub_.template call_within<typename Hub::Swap>(2 * handler_end_limit, std::move(name), std::move(spec));
+    Result<void> swapped = co_await hub_.template call_within<typename Hub::Swap>(
+        2 * handler_end_limit, std::move(name), std::move(spec), caller());
     co_return swapped;
   }
+
+  /// In the awaitable operations, which run inside a process.
+  [[nodiscard]] static Pid caller() noexcept { return this_process::pid(); }
 
   [[nodiscard]] EventStats last_stats() const {
     EventStats stats = *shared_->last_stats.load();

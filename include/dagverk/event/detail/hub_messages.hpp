@@ -4,6 +4,7 @@
 #include "dagverk/event/event_handler.hpp"
 #include "dagverk/event/event_outcome.hpp"
 #include "dagverk/event/event_stats.hpp"
+#include "dagverk/runtime/pid.hpp"
 #include "dagverk/stage/batch.hpp"
 
 #include <atomic>
@@ -46,10 +47,12 @@ struct HubMessages {
     using Reply = void;
     E event;
   };
+  // `caller` is the process that waits for the answer: a handler may not wait for its own end.
   struct Sync {
     using Reply = std::vector<HandlerOutcome>;
     E event;
     Duration limit;
+    Pid caller;
   };
   struct Add {
     using Reply = void;
@@ -59,10 +62,12 @@ struct HubMessages {
     using Reply = void;
     std::string name;
     HandlerSpec<E> spec;
+    Pid caller;
   };
   struct Remove {
     using Reply = HandlerStats;
     std::string name;
+    Pid caller;
   };
   struct Restart {
     using Reply = void;
@@ -71,11 +76,13 @@ struct HubMessages {
   struct StopHandler {
     using Reply = void;
     std::string name;
+    Pid caller;
   };
   struct CallHandler {
     using Reply = void;
     std::string name;
     std::unique_ptr<HandlerCall> call;
+    Pid caller;
   };
   struct Which {
     using Reply = std::vector<std::string>;
@@ -86,6 +93,7 @@ struct HubMessages {
   struct Stop {
     using Reply = EventStats;
     Duration limit;
+    Pid caller;
   };
   struct StopSoon {
     Duration limit;
@@ -112,6 +120,10 @@ template <class E>
 }
 [[nodiscard]] inline Error no_handler(std::string_view name) {
   return Error(ErrorCode::not_found, concat("no handler \"", name, "\""));
+}
+/// A handler asked for what cannot be before its callback has returned, and would wait for that.
+[[nodiscard]] inline Error waits_for_itself(std::string_view name, std::string_view instead) {
+  return Error(ErrorCode::calling_self, concat("handler \"", name, "\" would wait for itself: ", instead));
 }
 
 }  // namespace dagverk::detail

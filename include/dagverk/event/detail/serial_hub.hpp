@@ -46,6 +46,8 @@ class SerialHub : public GenServer<SerialHub<E>> {
   static constexpr bool has_handler_lines = false;
   struct RunPending {};
   struct RemoveGone {};
+  struct EndAll {};
+  struct End {};
 
   SerialHub(SerialHubOptions options, std::shared_ptr<HubShared> shared)
       : options_(options), shared_(std::move(shared)) {}
@@ -172,13 +174,19 @@ class SerialHub : public GenServer<SerialHub<E>> {
     return stats();
   }
 
-  Async<EventStats> handle_call(Stop /*stop*/) {
-    co_await end_all();
-    this_process::stop(ExitReason::normal);
-    co_return stats();
+  void handle_call(Stop /*stop*/, From<Stop> from) {
+    stop_calls_.push_back(std::move(from));
+    this->continue_with(EndAll{});
   }
-  Async<void> handle_cast(StopSoon /*stop*/) {
+  void handle_cast(StopSoon /*stop*/) { this->continue_with(EndAll{}); }
+  /// The manager has ended behind everything that is queued by then, which is so counted.
+  Async<void> handle_continue(EndAll /*end*/) {
     co_await end_all();
+    if (!std::exchange(ending_, true)) this->self().cast(End{});
+  }
+  void handle_cast(End /*end*/) {
+    publish_last_stats();
+    for (From<Stop>& call : stop_calls_) call.reply(stats());
     this_process::stop(ExitReason::normal);
   }
 
@@ -206,7 +214,10 @@ class SerialHub : public GenServer<SerialHub<E>> {
     co_await remove_gone();
   }
 
-  Async<void> terminate(const ExitReason& /*reason*/) { co_await end_all(); }
+  Async<void> terminate(const ExitReason& /*reason*/) {
+    co_await end_all();
+    publish_last_stats();
+  }
 
  private:
   struct Member {
@@ -270,8 +281,8 @@ class SerialHub : public GenServer<SerialHub<E>> {
       co_return;
     }
     ++published_;
-    for (handling_ = 0; handling_ < members_.size(); ++handling_) {
-      Member& member = *members_[handling_];
+    for (const std::unique_ptr<Member>& each : members_) {
+      Member& member = *each;
       EventFate fate = EventFate::handled;
       try {
         if (!accepts(member, event)) {
@@ -288,7 +299,6 @@ class SerialHub : public GenServer<SerialHub<E>> {
       if (fate == EventFate::filtered) ++member.dropped.filtered;
       if (outcomes != nullptr) outcomes->push_back({member.name(), fate});
     }
-    handling_ = nobody;
     co_await remove_gone();
   }
 
@@ -406,13 +416,13 @@ class SerialHub : public GenServer<SerialHub<E>> {
     if (std::exchange(stopping_, true)) co_return;
     count_refused();
     shared_->wanted.store(0);
-    // An event that the end has interrupted: who had not finished it will not get it.
-    for (std::size_t index = handling_; index < members_.size(); ++index) ++members_[index]->dropped.shutdown;
     while (!members_.empty()) {
       Async<HandlerStats> ending = end(*members_.front(), ExitReason::shutdown, ExitReason::shutdown);
       last_figures_.push_back(co_await ending);
     }
-    shared_->last_stats.store(new EventStats(stats()));
+  }
+  void publish_last_stats() {
+    if (shared_->last_stats.load() == nullptr) shared_->last_stats.store(new EventStats(stats()));
   }
 
   void report(const Member& member, const ExitReason& reason) const {
@@ -462,8 +472,8 @@ class SerialHub : public GenServer<SerialHub<E>> {
   std::vector<E> pending_;                        // for callbacks that are coroutines
   std::size_t later_count_ = 0;                   // of handlers with such a callback
   bool stopping_ = false;
-  static constexpr std::size_t nobody = ~std::size_t{0};
-  std::size_t handling_ = nobody;  // which handler is at an event, where a callback may wait
+  bool ending_ = false;
+  std::vector<From<Stop>> stop_calls_;
   std::uint64_t published_ = 0;
   std::uint64_t refused_seen_ = 0;
   std::vector<HandlerStats> last_figures_;  // of handlers that ended with the manager

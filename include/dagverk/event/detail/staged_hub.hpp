@@ -153,6 +153,10 @@ class StagedHub : public GenServer<StagedHub<E>> {
     }
     if (sync.limit > Duration::zero()) ticket->timer = this->send_after(sync.limit, SyncDue{ticket});
     spread(batch_of(std::move(sync.event)), ticket);
+    for (const auto& entry : lines_.entries()) {
+      const StagedMember<E>& member = entry->member;
+      if (member.rests() || is_caller(member, sync.caller)) ticket->leave_pending(member.id);
+    }
     ticket->answer_if_done();
   }
   void handle_info(const SyncDue& due) { due.ticket->answer(); }
@@ -192,6 +196,9 @@ class StagedHub : public GenServer<StagedHub<E>> {
     const Member* same = lines_.find(swap.spec.name);
     Result<void> valid = check_new(swap.spec);
     if (valid && same != nullptr && same != old) valid = handler_exists(swap.spec.name);
+    if (valid && old != nullptr && is_caller(old->member, swap.caller)) {
+      valid = waits_for_itself(swap.name, "let another process swap it");
+    }
     Result<RuleLine<E>> rule = make_rule(swap.spec, valid);
     if (!rule) {
       from.reply(rule.error());
@@ -221,6 +228,10 @@ class StagedHub : public GenServer<StagedHub<E>> {
       return;
     }
     const StagedMember<E>& member = called->member;
+    if (is_caller(member, call.caller)) {
+      from.reply(waits_for_itself(call.name, "it is in a callback already"));
+      return;
+    }
     if (!member.pid) {
       from.reply(
           Error(ErrorCode::unavailable, concat("handler \"", call.name, "\" is ", to_string(member.state), " now")));
@@ -239,6 +250,10 @@ class StagedHub : public GenServer<StagedHub<E>> {
     Member* leaver = lines_.find(remove.name);
     if (leaver == nullptr || leaver->member.state == HandlerState::stopping) {
       from.reply(no_handler(remove.name));
+      return;
+    }
+    if (is_caller(leaver->member, remove.caller)) {
+      from.reply(waits_for_itself(remove.name, "use leave()"));
       return;
     }
     leaver->removed = std::move(from);
@@ -276,6 +291,10 @@ class StagedHub : public GenServer<StagedHub<E>> {
       return;
     }
     StagedMember<E>& member = found->member;
+    if (is_caller(member, stop.caller)) {
+      from.reply(waits_for_itself(stop.name, "let another process stop it"));
+      return;
+    }
     const bool asked_already = !found->stops.empty();
     found->stops.push_back(std::move(from));
     if (asked_already) return;
@@ -304,6 +323,12 @@ class StagedHub : public GenServer<StagedHub<E>> {
   }
 
   void handle_call(Stop stop, From<Stop> from) {
+    const auto own = std::ranges::find_if(lines_.entries(),
+                                          [&](const auto& entry) { return is_caller(entry->member, stop.caller); });
+    if (own != lines_.entries().end()) {
+      from.reply(waits_for_itself((*own)->member.name(), "let another process stop the manager"));
+      return;
+    }
     stop_calls_.push_back(std::move(from));
     begin_stop(stop.limit);
   }
@@ -561,6 +586,7 @@ class StagedHub : public GenServer<StagedHub<E>> {
       member.leave_wait_line(lines_.wait_line(), member.dropped.consumer_down);
       member.dropped.consumer_down += member.clear_waiting();
     }
+    member.waiting.leave_pending();
     member.show_edge(lines_.wait_line());
     finish_if_drained(entry);
   }
@@ -690,6 +716,10 @@ class StagedHub : public GenServer<StagedHub<E>> {
 
   void publish_last_stats() {
     if (shared_->last_stats.load() == nullptr) shared_->last_stats.store(new EventStats(stats()));
+  }
+
+  [[nodiscard]] static bool is_caller(const StagedMember<E>& member, Pid caller) noexcept {
+    return member.pid && member.pid == caller;
   }
 
   // --- looking things up ---------------------------------------------------------------------------------------------

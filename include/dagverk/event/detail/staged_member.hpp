@@ -84,6 +84,8 @@ class StagedMember {
   [[nodiscard]] bool waits() const noexcept {
     return !rule_.used() && std::holds_alternative<WaitWhenFull>(spec->options.overflow);
   }
+  /// Without a process until somebody asks for one.
+  [[nodiscard]] bool rests() const noexcept { return state == HandlerState::failed || state == HandlerState::stopped; }
   [[nodiscard]] std::size_t hand_max() const noexcept {
     const std::size_t most = spec->options.batch_max;
     return bound_.keeps_oldest ? most : std::min(most, std::max<std::size_t>(1, bound_.events_max / 2));

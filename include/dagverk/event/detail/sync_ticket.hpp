@@ -25,7 +25,7 @@ class SyncTicket {
   TimerRef timer;  ///< of its limit
 
   void expect(std::uint64_t handler, std::string name) {
-    entries_.push_back({handler, false, false});
+    entries_.push_back({handler, false, false, false});
     outcomes_.push_back({std::move(name), EventFate::pending});
     ++open_;
   }
@@ -35,6 +35,13 @@ class SyncTicket {
   void settle(std::uint64_t handler, EventFate fate) {
     for (std::size_t index = 0; index < entries_.size(); ++index) {
       if (entries_[index].handler == handler) settle_entry(index, fate);
+    }
+    answer_if_done();
+  }
+  /// Nobody waits for this handler any more: nothing happens to the event there until somebody asks for its start.
+  void leave_pending(std::uint64_t handler) {
+    for (Entry& entry : entries_) {
+      if (entry.handler == handler) close(entry);
     }
     answer_if_done();
   }
@@ -61,13 +68,17 @@ class SyncTicket {
     std::uint64_t handler;
     bool claimed;
     bool settled;
+    bool closed;  // nobody waits for it
   };
+  void close(Entry& entry) noexcept {
+    if (!std::exchange(entry.closed, true)) --open_;
+  }
   void settle_entry(std::size_t index, EventFate fate) {
     Entry& entry = entries_[index];
     if (std::exchange(entry.settled, true)) return;
     entry.claimed = true;
     outcomes_[index].fate = fate;
-    --open_;
+    close(entry);
   }
 
   Answer answer_;
@@ -97,6 +108,7 @@ class SyncReceipt {
   }
 
   void set_fate(EventFate fate) noexcept { fate_ = fate; }
+  void leave_pending() const { ticket_->leave_pending(handler_); }
   [[nodiscard]] std::shared_ptr<SyncReceipt> of_handler(std::uint64_t handler) const {
     return std::make_shared<SyncReceipt>(ticket_, handler);
   }
