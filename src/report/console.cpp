@@ -37,6 +37,8 @@ std::string for_people(Duration duration) {
   return text;
 }
 
+std::string counted(std::uint64_t tests) { return concat(tests, tests == 1 ? " test" : " tests"); }
+
 /// Compilers are given paths relative to the folder of the build, and programs lie somewhere below it.
 std::ifstream open_source(const std::string& path) {
   std::ifstream file(path);
@@ -92,7 +94,7 @@ class Console : public EventHandler<TestEvent> {
     test_count_ = suite.test_count;
     program_ = detail::printable(suite.program, true);
     framework_ = suite.framework;
-    write(suite.test_count == 0 ? program_ + "\n" : concat(program_, ": ", suite.test_count, " tests\n"));
+    write(suite.test_count == 0 ? program_ + "\n" : concat(program_, ": ", counted(suite.test_count), "\n"));
   }
 
   void on(const CaseStarted& started) {
@@ -140,8 +142,8 @@ class Console : public EventHandler<TestEvent> {
       text = concat(red("FAIL "), name_, ", outside of its tests\n");
       for (const TestFailure& failure : finished.failures) text += described(failure);
     }
-    text += concat(good && finished.failures.empty() ? green("ok   ") : red("FAIL "), name_, " (", count,
-                   count == 1 ? " test, " : " tests, ", for_people(finished.elapsed), ")\n");
+    text += concat(good && finished.failures.empty() ? green("ok   ") : red("FAIL "), name_, " (", counted(count), ", ",
+                   for_people(finished.elapsed), ")\n");
     write(text);
   }
 
@@ -153,7 +155,7 @@ class Console : public EventHandler<TestEvent> {
     for (const Slow& slow : slowest_) text += concat("  ", for_people(slow.elapsed), "  ", slow.name, "\n");
     const TestCounts& counts = counter_.counts();
     const bool good = counts.failures == 0 && finished.failures.empty() && finished.crash.empty();
-    text += concat(good ? green("passed") : red("FAILED"), ": ", counts.total - counts.excluded, " tests in ",
+    text += concat(good ? green("passed") : red("FAILED"), ": ", counted(counts.total - counts.excluded), " in ",
                    for_people(finished.elapsed), ": ", counts.passed(), " passed, ", counts.failures, " failed, ");
     text += concat(counts.skipped, " skipped, ", counts.excluded, " disabled, ", finished.not_run, " not run\n");
     if (!finished.crash.empty()) {

@@ -39,7 +39,13 @@ void EventAssembler::finish_case(std::int64_t steady_ns) {
 
 void EventAssembler::add(const TestRecord& record) {
   switch (record.kind) {
-    case RecordKind::suite_started: start_suite(std::string(record.a), record.number); break;
+    case RecordKind::suite_started:
+      if (suite_started_) break;
+      // The run began there, not when the reporter was ready for it.
+      started_ += Duration(record.steady_ns - steady_started_);
+      steady_started_ = record.steady_ns;
+      start_suite(std::string(record.a), record.number);
+      break;
     case RecordKind::case_started:
       finish_case(record.steady_ns);
       case_started_ns_ = record.steady_ns;

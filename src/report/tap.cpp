@@ -60,8 +60,8 @@ class Tap : public EventHandler<TestEvent> {
     if (!finished.failures.empty()) outside("(outside of all cases)", finished.failures);
     out_ += concat("1..", count_, "\n");
     if (!finished.crash.empty()) {
-      out_ += concat("Bail out! the test program ended with ", detail::printable(finished.crash, true), ", ",
-                     finished.not_run, " tests have not run\n");
+      out_ += concat("Bail out! the test program ended with ", detail::printable(finished.crash, true),
+                     ", not run: ", finished.not_run, "\n");
     }
   }
 

@@ -245,6 +245,14 @@ TEST(TestRecords, what_threads_tell_at_once_arrives_whole_and_in_each_ones_order
   for (const auto& [name, count] : seen) EXPECT_EQ(count, each) << name;
 }
 
+TEST(TestRecords, a_run_takes_its_time_from_the_tests_not_from_a_reporter_that_is_ready_later) {
+  EventAssembler assembler("program", WallTime(Duration(5'000)), SteadyTime(Duration(900)));
+  assembler.add({.kind = RecordKind::suite_started, .steady_ns = 100});
+  assembler.add({.kind = RecordKind::suite_finished, .steady_ns = 350});
+  EXPECT_EQ(assembler.end(SteadyTime(Duration(1'000)), "", 0).elapsed, Duration(250));
+  EXPECT_EQ(std::get<SuiteStarted>(assembler.take()[0]).started, WallTime(Duration(4'200)));
+}
+
 TEST(TestRecords, a_run_that_ends_in_the_middle_is_completed) {
   EventAssembler assembler("program", {}, {});
   assembler.add({.kind = RecordKind::suite_started, .number = 5, .a = "GoogleTest"});
