@@ -113,6 +113,42 @@ TEST(Batch, parts_of_a_unique_batch_are_unique_until_one_is_copied) {
   EXPECT_TRUE(whole.split_front(0).empty());
 }
 
+TEST(Batch, a_batch_that_is_handed_out_has_as_many_holders) {
+  Counted::alive = 0;
+  {
+    BatchBuilder<Counted> builder;
+    for (int number = 0; number < 4; ++number) builder.emplace(number);
+    Batch<Counted> rest = builder.build();
+    std::vector<Batch<Counted>> taken;
+    const auto take = [&](Batch<Counted> part) { taken.push_back(std::move(part)); };
+    rest.split_front(2).hand_out(3, take);  // `rest` holds them, too
+    ASSERT_EQ(taken.size(), 3U);
+    EXPECT_EQ(taken[0].data(), taken[2].data());
+    rest.reset();
+    taken.resize(2);
+    EXPECT_FALSE(taken[0].unique());
+    taken.pop_back();
+    EXPECT_TRUE(taken[0].unique());
+
+    Batch<Counted> only = std::move(taken[0]);
+    taken.clear();
+    std::move(only).hand_out(1, take);
+    EXPECT_TRUE(taken[0].unique());
+
+    only = std::move(taken[0]);
+    taken.clear();
+    const auto take_one = [&](Batch<Counted> part) {
+      if (!taken.empty()) throw std::runtime_error("no more");
+      taken.push_back(std::move(part));
+    };
+    EXPECT_THROW(std::move(only).hand_out(4, take_one), std::runtime_error);
+    only.reset();
+    EXPECT_TRUE(taken[0].unique());
+    EXPECT_EQ(Counted::alive, 4);
+  }
+  EXPECT_EQ(Counted::alive, 0);
+}
+
 TEST(Batch, a_copy_that_throws_while_building_leaks_nothing) {
   Counted::alive = 0;
   std::vector<Counted> events;

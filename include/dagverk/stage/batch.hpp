@@ -1,7 +1,7 @@
 #pragma once
 
 #include "dagverk/base/assert.hpp"
-#include "dagverk/runtime/detail/chunk.hpp"
+#include "dagverk/stage/detail/batch_memory.hpp"
 
 #include <algorithm>
 #include <atomic>
@@ -47,7 +47,7 @@ struct BatchStorage {
     if constexpr (over_aligned) {
       memory = ::operator new(bytes(capacity), std::align_val_t{alignof(T)});
     } else {
-      memory = chunk_allocate(bytes(capacity));
+      memory = batch_allocate(bytes(capacity));
     }
     auto* storage = new (memory) BatchStorage;
     storage->capacity = static_cast<std::uint32_t>(capacity);
@@ -61,7 +61,7 @@ struct BatchStorage {
     if constexpr (over_aligned) {
       ::operator delete(storage, std::align_val_t{alignof(T)});
     } else {
-      chunk_free(storage, bytes(capacity));
+      batch_free(storage, bytes(capacity));
     }
   }
 };
@@ -146,6 +146,38 @@ class Batch {
     alone_.store(alone, std::memory_order_relaxed);
     part.alone_.store(alone, std::memory_order_relaxed);
     return part;
+  }
+
+  /// Calls `take(Batch)` `count` times, each time with the same events: cheaper than copying them as often, because the
+  /// holders are counted once. `count` is 1 or more; the last is given this handle.
+  template <class Take>
+  void hand_out(std::size_t count, Take&& take) && {
+    if (storage_ != nullptr && count > 1) {
+      const auto more = static_cast<std::uint32_t>(count - 1);
+      if (storage_->holders.load(std::memory_order_acquire) == 1) {
+        storage_->holders.store(more + 1, std::memory_order_relaxed);  // nobody else holds any of it
+      } else {
+        storage_->holders.fetch_add(more, std::memory_order_relaxed);
+      }
+      alone_.store(false, std::memory_order_relaxed);
+      struct Counted {
+        ~Counted() {
+          if (left != 0) storage->holders.fetch_sub(left, std::memory_order_acq_rel);  // `take` threw
+        }
+        Storage* storage;
+        std::uint32_t left;
+      } counted{storage_, more};
+      while (counted.left != 0) {
+        Batch copy;
+        copy.storage_ = storage_;
+        copy.first_ = first_;
+        copy.size_ = size_;
+        copy.alone_.store(false, std::memory_order_relaxed);
+        --counted.left;
+        take(std::move(copy));
+      }
+    }
+    take(std::move(*this));
   }
 
   /// True when nobody else can see these events.
@@ -251,6 +283,7 @@ class BatchBuilder {
     if constexpr (std::is_nothrow_invocable_v<Make&, std::size_t> &&
                   std::is_nothrow_constructible_v<T, std::invoke_result_t<Make&, std::size_t>>) {
       T* const place = storage_->events() + storage_->size;  // nothing can throw: counted once, so that it vectorises
+#pragma GCC unroll 4
       for (std::size_t index = 0; index < count; ++index) std::construct_at(place + index, make(index));
       storage_->size += static_cast<std::uint32_t>(count);
     } else {

@@ -94,9 +94,9 @@ class BroadcastDispatcher final : public Dispatcher<Event> {
         find_slowest();
         continue;  // what selectors rejected may have left demand for more
       }
-      const std::size_t last = waiting_.size() - 1;
-      for (std::size_t index = 0; index < last; ++index) waiting_[index]->deliver(common);
-      waiting_[last]->deliver(std::move(common));  // a single consumer becomes the only holder
+      std::size_t next = 0;  // a single consumer becomes the only holder
+      std::move(common).hand_out(waiting_.size(),
+                                 [&](Batch<Event> part) { waiting_[next++]->deliver(std::move(part)); });
     }
   }
 
