@@ -104,6 +104,7 @@ def make_units(files):
             units.append(unit)
     return units
 
+
 def look_at(files, folder):
     """Runs clang-tidy over `files` at once; returns what it said, by its exit and its two outputs."""
     path, arguments = files[0].path, files[0].arguments
