@@ -170,7 +170,7 @@ void RedisClient::Session::attempted(Result<RedisReady> ready) {
   write();
 }
 
-/// A former master goes on for a while, and what it is told meanwhile is lost: so the Sentinels are asked who it is now.
+/// A former master goes on for a while, and what it is told is lost: so the Sentinels are asked who it is now.
 void RedisClient::Session::check_later() {
   if (options_.url.kind != RedisUrl::Kind::sentinel || stopping_) return;
   const auto most = static_cast<std::uint64_t>(options_.sentinel_check.count());

@@ -204,7 +204,8 @@ TEST_F(RedisServerFault, a_server_that_hangs_is_given_up) {
 // --- servers that are none -------------------------------------------------------------------------------------------
 
 TEST_F(RedisFault, nobody_there) {
-  const std::string nobody = "redis://127.0.0.1:" + std::to_string(free_loopback_port());
+  const UnusedPort unused;
+  const std::string nobody = "redis://" + unused.address();
   const auto client = client_to(nobody, {.wait_for_connection = 50ms});
   EXPECT_TRUE(fails_with(ask(*client, "PING"), ErrorCode::unavailable,
                          "not connected within 50 ms: cannot connect to 127.0.0.1:"));

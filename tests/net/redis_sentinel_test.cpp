@@ -51,8 +51,8 @@ TEST_F(RedisSentinelTest, when_the_master_dies_its_successor_is_found) {
   Watched servers;
   StateLog states;
   // The first Sentinel of the list does not run.
-  const std::string nobody = "127.0.0.1:" + std::to_string(free_loopback_port());
-  const std::string url = "redis-sentinel://" + nobody + "," + address_of(*servers.sentinel) + "/main";
+  const UnusedPort unused;
+  const std::string url = "redis-sentinel://" + unused.address() + "," + address_of(*servers.sentinel) + "/main";
   RedisOptions options{.url = parse_redis_url(url).value(), .wait_for_connection = 60s, .on_state = states.listener()};
   const auto client = RedisClient::start(*io_, std::move(options)).value();
   ASSERT_EQ(shown(ask(*client, "SET", "k", 1)), "+OK");
