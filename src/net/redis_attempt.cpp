@@ -137,8 +137,9 @@ void RedisAttempt::sentinel_answered(Result<std::vector<RedisReply>> replies, bo
   RedisAddress master;
   const auto parts = answer.items();
   const std::string_view port = parts.size() == 2 ? parts[1].text() : std::string_view();
-  const char* const end = port.data() + port.size();  // NOLINT(bugprone-suspicious-stringview-data-usage)
-  const auto parsed = std::from_chars(port.data(), end, master.port);
+  const char* const begin = port.data();  // NOLINT(bugprone-suspicious-stringview-data-usage): with its end
+  const char* const end = begin + port.size();
+  const auto parsed = std::from_chars(begin, end, master.port);
   if (port.empty() || parsed.ec != std::errc{} || parsed.ptr != end || parts[0].text().empty()) {
     next_sentinel(Error(ErrorCode::unavailable, concat(who, " gave no address: ", answer.shown())));
     return;
@@ -249,7 +250,7 @@ std::optional<Error> RedisAttempt::fault_of(Step step, const RedisReply& reply) 
     return Error(ErrorCode::unavailable, "is not a master");
   }
   if (!reply.is_error()) return std::nullopt;
-  const Error error = redis_error(reply.text());
+  Error error = redis_error(reply.text());
   if (error.code() == ErrorCode::unavailable) return error;  // LOADING, BUSY: whatever was asked
   switch (step) {
     case Step::auth: return Error(ErrorCode::permission, std::string(error.message()));

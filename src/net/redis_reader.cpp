@@ -108,7 +108,8 @@ bool RedisReader::waits_for_too_much() const noexcept {
   const std::size_t line = waiting.find("\r\n");
   if (line == std::string_view::npos) return false;
   long long length = 0;
-  const auto parsed = std::from_chars(waiting.data(), waiting.data() + line, length);
+  const char* const begin = waiting.data();  // NOLINT(bugprone-suspicious-stringview-data-usage): with its end
+  const auto parsed = std::from_chars(begin, begin + line, length);
   return parsed.ec == std::errc{} && length > 0 && static_cast<unsigned long long>(length) > bytes_max_ - bytes_;
 }
 

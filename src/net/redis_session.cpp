@@ -429,26 +429,29 @@ void RedisClient::Session::take_reply(RedisReply reply) {
   if (reply.is_error() && says_read_only(reply.text())) leaving_ = true;
   replies_.fetch_add(1, std::memory_order_relaxed);  // a figure: orders nothing
   --head.replies;
-  const bool alone = head.more == nullptr || !head.more->done;
-  if (!alone) {
-    RedisWaiter::More& more = *head.more;
-    if (more.slots.empty()) {
-      more.replies.push_back(std::move(reply));
-    } else {
-      more.replies[more.slots[more.slots.size() - 1 - head.replies]] = std::move(reply);
-    }
-    if (head.replies > 0) return;
+  if (head.more == nullptr || !head.more->done) {
+    finish_one(take_head(), std::move(reply));
+    return;
   }
-  RedisWaiter waiter = std::move(head);
+  RedisWaiter::More& more = *head.more;
+  if (more.slots.empty()) {
+    more.replies.push_back(std::move(reply));
+  } else {
+    more.replies[more.slots[more.slots.size() - 1 - head.replies]] = std::move(reply);
+  }
+  if (head.replies > 0) return;
+  if (more.transaction) {
+    finish_transaction(take_head());
+  } else {
+    finish_batch(take_head());
+  }
+}
+
+RedisWaiter RedisClient::Session::take_head() {
+  RedisWaiter head = std::move(sent_.front());
   sent_.pop_front();
   head_since_ = loop_.clock().steady_coarse();
-  if (alone) {
-    finish_one(std::move(waiter), std::move(reply));
-  } else if (waiter.more->transaction) {
-    finish_transaction(std::move(waiter));
-  } else {
-    finish_batch(std::move(waiter));
-  }
+  return head;
 }
 
 void RedisClient::Session::finish_one(RedisWaiter waiter, RedisReply reply) {
@@ -513,8 +516,7 @@ void RedisClient::Session::send_again(RedisWaiter waiter, const std::vector<Redi
 }
 
 void RedisClient::Session::fail_head(const Error& error) {
-  RedisWaiter head = std::move(sent_.front());
-  sent_.pop_front();
+  RedisWaiter head = take_head();
   under_way_.fetch_sub(1);
   head.fail(error.with(server_));
 }

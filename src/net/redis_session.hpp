@@ -93,6 +93,9 @@ class RedisClient::Session : public std::enable_shared_from_this<Session> {
     std::array<char, 65536> buffer{};
   };
 
+  template <class Encode>
+  [[nodiscard]] std::optional<Error> put_into_inbox(RedisWaiter& waiter, std::size_t size_bytes, const Encode& encode,
+                                                    bool& wake);
   [[nodiscard]] std::optional<Error> refusal_of(std::size_t size_bytes) const DAGVERK_REQUIRES(mutex_);
   void end(std::promise<void>& ended);
 
@@ -126,6 +129,7 @@ class RedisClient::Session : public std::enable_shared_from_this<Session> {
 
   // replies
   void take_reply(RedisReply reply);
+  [[nodiscard]] RedisWaiter take_head();
   void finish_one(RedisWaiter waiter, RedisReply reply);
   void finish_batch(RedisWaiter waiter);
   void finish_transaction(RedisWaiter waiter);
@@ -175,27 +179,29 @@ template <class Encode>
 void RedisClient::Session::accept(RedisWaiter waiter, std::size_t size_bytes, const Encode& encode) {
   waiter.since = loop_.clock().steady_coarse();
   if (waiter.reply_timeout <= Duration::zero()) waiter.reply_timeout = options_.reply_timeout;
-  std::optional<Error> refusal;
   bool wake = false;
-  {
-    const MutexLock lock(mutex_);
-    refusal = refusal_of(size_bytes);
-    if (!refusal) {
-      const std::size_t before = inbox_.bytes.size();
-      encode(inbox_.bytes);
-      waiter.size_bytes = inbox_.bytes.size() - before;
-      queued_bytes_.fetch_add(waiter.size_bytes);
-      under_way_.fetch_add(1);
-      waiter.number = ++commands_;
-      inbox_.waiters.push_back(std::move(waiter));
-      wake = !std::exchange(awake_, true);
-    }
-  }
-  if (refusal) {
+  if (std::optional<Error> refusal = put_into_inbox(waiter, size_bytes, encode, wake)) {
     post_failure(std::move(*refusal), std::move(waiter));
   } else if (wake) {
     boost::asio::post(loop_.io(), [self = shared_from_this()] { self->look(); });
   }
+}
+
+/// Takes the waiter, unless there is a refusal.
+template <class Encode>
+std::optional<Error> RedisClient::Session::put_into_inbox(RedisWaiter& waiter, std::size_t size_bytes,
+                                                          const Encode& encode, bool& wake) {
+  const MutexLock lock(mutex_);
+  if (std::optional<Error> refusal = refusal_of(size_bytes)) return refusal;
+  const std::size_t before = inbox_.bytes.size();
+  encode(inbox_.bytes);
+  waiter.size_bytes = inbox_.bytes.size() - before;
+  queued_bytes_.fetch_add(waiter.size_bytes);
+  under_way_.fetch_add(1);
+  waiter.number = ++commands_;
+  inbox_.waiters.push_back(std::move(waiter));
+  wake = !std::exchange(awake_, true);
+  return std::nullopt;
 }
 
 }  // namespace dagverk::net

@@ -98,19 +98,22 @@ void tune(tcp::socket& socket, Duration dead_after) noexcept {
 
 class TcpDial final : public RedisDial {
  public:
-  TcpDial(asio::io_context& io, const RedisAddress& address, const RedisDialOptions& options, Done done)
-      : address_(address), options_(options), done_(std::move(done)), resolver_(io), socket_(io) {}
+  TcpDial(asio::io_context& io, RedisAddress address, RedisDialOptions options, Done done)
+      : address_(std::move(address)),
+        options_(std::move(options)),
+        done_(std::move(done)),
+        resolver_(io),
+        socket_(io) {}
 
   void begin() {
     error_code no_address;
     const asio::ip::address literal = asio::ip::make_address(address_.host, no_address);
     if (!no_address) {
-      socket_.async_connect({literal, address_.port},
-                            [self = self_()](error_code failure) { self->connected(failure); });
+      socket_.async_connect({literal, address_.port}, [self = me()](error_code failure) { self->connected(failure); });
       return;
     }
     resolver_.async_resolve(address_.host, std::to_string(address_.port),
-                            [self = self_()](error_code failure, const tcp::resolver::results_type& found) {
+                            [self = me()](error_code failure, const tcp::resolver::results_type& found) {
                               self->resolved(failure, found);
                             });
   }
@@ -124,7 +127,7 @@ class TcpDial final : public RedisDial {
   }
 
  private:
-  [[nodiscard]] std::shared_ptr<TcpDial> self_() { return std::static_pointer_cast<TcpDial>(shared_from_this()); }
+  [[nodiscard]] std::shared_ptr<TcpDial> me() { return std::static_pointer_cast<TcpDial>(shared_from_this()); }
 
   void resolved(error_code failure, const tcp::resolver::results_type& found) {
     if (!done_) return;
@@ -133,7 +136,7 @@ class TcpDial final : public RedisDial {
       return;
     }
     asio::async_connect(socket_, found,
-                        [self = self_()](error_code failed, const auto& /*endpoint*/) { self->connected(failed); });
+                        [self = me()](error_code failed, const auto& /*endpoint*/) { self->connected(failed); });
   }
 
   void connected(error_code failure) {
@@ -155,7 +158,7 @@ class TcpDial final : public RedisDial {
       return;
     }
     tls_->stream().async_handshake(ssl::stream_base::client,
-                                   [self = self_()](error_code failed) { self->shaken(failed); });
+                                   [self = me()](error_code failed) { self->shaken(failed); });
   }
 
   void shaken(error_code failure) {

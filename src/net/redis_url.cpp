@@ -58,8 +58,9 @@ constexpr Scheme schemes[] = {{"redis://", RedisUrl::Kind::tcp, false},
 template <class Number>
 [[nodiscard]] std::optional<Number> number_in(std::string_view text, Number least, Number most) {
   Number number{};
-  const char* const end = text.data() + text.size();  // NOLINT(bugprone-suspicious-stringview-data-usage)
-  const auto parsed = std::from_chars(text.data(), end, number);
+  const char* const begin = text.data();  // NOLINT(bugprone-suspicious-stringview-data-usage): with its end
+  const char* const end = begin + text.size();
+  const auto parsed = std::from_chars(begin, end, number);
   if (text.empty() || parsed.ec != std::errc{} || parsed.ptr != end || number < least || number > most) {
     return std::nullopt;
   }
