@@ -242,6 +242,8 @@ class Presence {
 
 Engine::Reply<std::uint64_t> Engine::wait_for_change(ChangeKind kind, std::uint64_t seen, Duration limit) {
   const Clock& steady = runtime_.clock();
+  // Queues that were found empty are watched; the poll is for the others.
+  const Duration interval = kind == ChangeKind::ready ? 4 * options_.poll_interval : options_.poll_interval;
   const SteadyTime deadline = steady.steady_now() + std::clamp(limit, Duration{0}, Duration(std::chrono::hours(24)));
   const Presence presence(hub_);
   while (true) {
@@ -251,19 +253,19 @@ Engine::Reply<std::uint64_t> Engine::wait_for_change(ChangeKind kind, std::uint6
     if (kind == ChangeKind::ready) watch_queues();
     auto ends = make_completion<ChangeHub::Count>();
     hub_->wait(presence.number(), kind, seen, std::move(ends.completer));
-    auto bounded = std::move(ends.completion).within(std::min(left, options_.poll_interval));
+    auto bounded = std::move(ends.completion).within(std::min(left, interval));
     const ChangeHub::Count changed = co_await std::move(bounded);
     if (changed || changed.error().code() != ErrorCode::timeout) co_return changed;
-    if (const Result<bool> looked = co_await look_for_changes(); !looked) co_return looked.error();
+    if (const Result<bool> looked = co_await look_for_changes(interval); !looked) co_return looked.error();
   }
 }
 
-/// Asks for other processes' changes; several who ask within half an interval get one answer.
-Engine::Reply<bool> Engine::look_for_changes() {
+/// Asks for other processes' changes, unless somebody has just done so.
+Engine::Reply<bool> Engine::look_for_changes(Duration interval) {
   {
     const MutexLock lock(mutex_);
     const SteadyTime now = runtime_.clock().steady_now();
-    if (now - looked_ < options_.poll_interval / 2) co_return false;
+    if (now - looked_ < interval * 3 / 4) co_return false;
     looked_ = now;
   }
   net::RedisCommand command("HMGET", total_key, "ready", "journal");

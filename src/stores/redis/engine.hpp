@@ -167,7 +167,7 @@ class Engine {
   [[nodiscard]] jobs::StoredJob stored_job(const Located& located, const Hint* hint, const Rescues* rescues) const;
   Reply<std::vector<jobs::StoredJob>> stored_jobs(std::vector<Located> located);
   void watch_queues();
-  Reply<bool> look_for_changes();
+  Reply<bool> look_for_changes(Duration interval);
   [[nodiscard]] std::int64_t ttl_until(std::optional<WallTime> due) const;
   [[nodiscard]] WallTime now() const { return clock().wall_now(); }
   [[nodiscard]] const Clock& clock() const { return options_.clock != nullptr ? *options_.clock : runtime_.clock(); }
@@ -186,6 +186,8 @@ class Engine {
   std::unordered_map<jobs::JobHandle, Due> due_ DAGVERK_GUARDED_BY(mutex_);
   std::vector<std::string> empty_queues_ DAGVERK_GUARDED_BY(mutex_);
   std::map<std::string, Watch> watches_ DAGVERK_GUARDED_BY(mutex_);
+  jobs::NodeEpoch nobody_dead_for_ DAGVERK_GUARDED_BY(mutex_) = 0;
+  WallTime nobody_dead_before_ DAGVERK_GUARDED_BY(mutex_){};
   SteadyTime looked_ DAGVERK_GUARDED_BY(mutex_){};
   std::uint64_t remote_ready_ DAGVERK_GUARDED_BY(mutex_) = 0;
   std::uint64_t remote_journal_ DAGVERK_GUARDED_BY(mutex_) = 0;

@@ -356,14 +356,19 @@ Engine::Reply<jobs::DuePage> Engine::peek_due(WallTime now, std::size_t limit) {
     jobs::DueJob job;
     Due due;
   };
+  net::RedisScriptCall call(scripts_->peek);
+  call.key(schedule_key).key(retry_key).arg(until).arg(limit).arg(jobs::take_size_limit);
+  Result<net::RedisReply> reply = co_await ask(std::move(call));
+  if (!reply) co_return reply.error();
+  std::vector<net::RedisReply> sets = reply->take_items();
+  if (sets.size() != 4) co_return Error{ErrorCode::malformed, "peek_due: an answer of another form"};
   std::vector<Member> members;
   for (const std::string_view key : {schedule_key, retry_key}) {
-    std::string bound = concat("-inf ", until);
-    Result<Members> slice_of_key = co_await slice(std::string(key), 's', 0, limit, std::move(bound));
-    if (!slice_of_key) co_return slice_of_key.error();
-    for (auto& [element, score] : *slice_of_key) {
+    std::vector<net::RedisReply> shown = sets[key == schedule_key ? 0 : 2].take_items();
+    for (std::size_t index = 0; index + 2 <= shown.size(); index += 2) {
       Member& member = members.emplace_back();
-      member.due = {std::string(key), std::move(element), {}};
+      const std::string_view score = shown[index + 1].text();
+      member.due = {std::string(key), shown[index].take_text(), {}};
       member.due.read = read_element(member.due.element, {}, {}, options_.codec);
       const Element& read = member.due.read;
       member.job = {.handle = handle_of(key, score, member.due.element),
@@ -399,12 +404,9 @@ Engine::Reply<jobs::DuePage> Engine::peek_due(WallTime now, std::size_t limit) {
     }
   }
   if (page.next_due) co_return page;
-  for (const std::string_view key : {schedule_key, retry_key}) {
-    std::string bound = concat("(", until, " +inf");
-    const Result<Members> next = co_await slice(std::string(key), 's', 0, 1, std::move(bound));
-    if (!next) co_return next.error();
-    if (next->empty()) continue;
-    const WallTime due = score_time(next->front().second);
+  for (const std::size_t place : {std::size_t{1}, std::size_t{3}}) {
+    if (sets[place].text().empty()) continue;
+    const WallTime due = score_time(sets[place].text());
     if (!page.next_due || due < *page.next_due) page.next_due = due;
   }
   co_return page;

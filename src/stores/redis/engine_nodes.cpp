@@ -17,6 +17,9 @@ namespace {
 
 constexpr std::size_t dead_trim_limit = 100;  // per renewal, which has to stay short
 
+/// How often at least dead nodes are looked for: others may have left one half rescued.
+constexpr Duration rescue_look = std::chrono::seconds(5);
+
 constexpr std::string_view quarantine_reason = "quarantined: the nodes that ran it died 3 times within 72 hours";
 
 std::int64_t micros(Duration duration) { return duration / std::chrono::microseconds(1); }
@@ -133,12 +136,29 @@ Engine::Reply<std::vector<Engine::Rescues>> Engine::rescues_of(std::vector<std::
 
 Engine::Reply<jobs::RescueReport> Engine::rescue_dead_nodes(jobs::NodeEpoch rescuer, std::size_t limit) {
   if (auto ok = check_batch("rescue", limit); !ok) co_return ok.error();
+  {
+    // Nobody dies before a lease runs out: until then there is nothing to ask, however often callers look.
+    const MutexLock lock(mutex_);
+    if (rescuer == nobody_dead_for_ && now() < nobody_dead_before_) co_return jobs::RescueReport();
+  }
   net::RedisScriptCall call = call_of(scripts_->nodes_condemn);
   call.arg(rescuer);
   const Result<net::RedisReply> reply = co_await ask(std::move(call));
   if (!reply) co_return reply.error();
+  std::span<const net::RedisReply> found = reply->items();
+  if (found.empty()) co_return Error{ErrorCode::malformed, "rescue: an answer of another form"};
+  const Duration first_end = std::chrono::microseconds(number_of(found[0].text()).value_or(0));
+  found = found.subspan(1);
+  {
+    const MutexLock lock(mutex_);
+    nobody_dead_for_ = rescuer;
+    nobody_dead_before_ = now();
+    if (found.empty()) {
+      nobody_dead_before_ += first_end < Duration::zero() ? rescue_look : std::min(first_end, rescue_look);
+    }
+  }
   jobs::RescueReport report;
-  for (const jobs::NodeEpoch node : numbers_of(reply->items())) {
+  for (const jobs::NodeEpoch node : numbers_of(found)) {
     report.nodes.push_back(node);
     const std::size_t before = report.jobs.size();
     const Result<std::size_t> left = co_await rescue_node(node, limit - before, report);

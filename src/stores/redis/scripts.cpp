@@ -312,6 +312,34 @@ end
 return found
 )lua";
 
+// Shows the members of two sorted sets that are due, each set until it has enough of them or of their bytes, and the
+// score of the first one that is not due (empty: none). Changes nothing. Two keys; arguments: until when, count, bytes.
+constexpr std::string_view peek_text = R"lua(
+local answer = {}
+for index, key in ipairs(KEYS) do
+  local offset, left, size, largest = 0, tonumber(ARGV[2]), 0, 0
+  local found = {}
+  while left > 0 and size < tonumber(ARGV[3]) do
+    local some = 1
+    if largest > 0 then some = math.max(1, math.min(left, 500, math.floor((ARGV[3] - size) / (4 * largest)))) end
+    local part = redis.call('ZRANGEBYSCORE', key, '-inf', ARGV[1], 'WITHSCORES', 'LIMIT', offset, some)
+    for at = 1, #part, 2 do
+      found[#found + 1] = part[at]
+      found[#found + 1] = part[at + 1]
+      size = size + #part[at]
+      largest = math.max(largest, #part[at])
+    end
+    if #part < 2 * some then break end
+    offset = offset + some
+    left = left - some
+  end
+  local next_one = redis.call('ZRANGEBYSCORE', key, '(' .. ARGV[1], '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+  answer[2 * index - 1] = found
+  answer[2 * index] = next_one[2] or ''
+end
+return answer
+)lua";
+
 // Makes a node known under a number that was never used before, with a lease from now on.
 // Arguments: lease in microseconds, name, detail.
 constexpr std::string_view node_register_text = R"lua(
@@ -368,10 +396,11 @@ return moved
 )lua";
 
 // Finds the nodes whose lease has run out and makes their death final, so that none renews between two slices of its
-// rescue. Answers with their numbers. Argument: who looks, and is passed over unless found dead before.
+// rescue. Answers with the time left to the first lease that may run out, in microseconds (-1: none), and with their
+// numbers. Argument: who looks, and is passed over unless found dead before.
 constexpr std::string_view nodes_condemn_text = R"lua(
 local rescuer = arg()
-local dead = {}
+local dead, first = {'-1'}, nil
 for _, node in ipairs(redis.call('SMEMBERS', 'dagverk:nodes')) do
   local key = 'dagverk:node:' .. node
   local lease = redis.call('HGET', key, 'lease')
@@ -383,8 +412,11 @@ for _, node in ipairs(redis.call('SMEMBERS', 'dagverk:nodes')) do
   elseif node ~= rescuer and tonumber(lease) < now then
     redis.call('HSET', key, 'lease', '0')
     dead[#dead + 1] = node
+  elseif node ~= rescuer and (not first or tonumber(lease) < first) then
+    first = tonumber(lease)
   end
 end
+if first then dead[1] = int(first - now) end
 return dead
 )lua";
 
@@ -412,6 +444,7 @@ Scripts::Scripts(bool may_drain)
       take(script(take_text, may_drain, true)),
       change(script(change_text, may_drain, true)),
       slice(script(slice_text, may_drain, false, false)),
+      peek(script(peek_text, may_drain, false, false)),
       node_register(script(node_register_text, may_drain, true)),
       node_renew(script(node_renew_text, may_drain, true)),
       node_retire(script(node_retire_text, may_drain, true)),

@@ -15,6 +15,7 @@ struct Scripts {
   net::RedisScript take;
   net::RedisScript change;
   net::RedisScript slice;
+  net::RedisScript peek;
   net::RedisScript node_register;
   net::RedisScript node_renew;
   net::RedisScript node_retire;

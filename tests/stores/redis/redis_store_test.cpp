@@ -13,6 +13,7 @@
 #include <map>
 #include <set>
 #include <sstream>
+#include <thread>
 
 namespace dagverk::stores {
 namespace {
@@ -412,6 +413,61 @@ TEST_F(RedisStoreTest, time_is_the_servers_when_no_test_moves_it) {
   EXPECT_LT(server - started, 60s);
   EXPECT_LT(started - server, 2s);
   EXPECT_TRUE(session.rescue_dead_nodes(0, 10)->nodes.empty());
+}
+
+TEST_F(RedisStoreTest, a_lost_reply_is_neither_success_nor_failure_and_repeating_is_safe) {
+  RedisStoreOptions options;
+  options.clock = &world_->clock();
+  options.io = &world_->io();
+  options.connection.reply_timeout = 200ms;
+  StoreSession hasty(world_->runtime(),
+                     open_redis_store(world_->runtime(), conformance::shared_redis_server().url(), options).value());
+  RedisServer& server = conformance::shared_redis_server();
+
+  server.pause();
+  const auto unknown = hasty.enqueue({job("a1")});
+  server.resume();
+  ASSERT_FALSE(unknown);
+  EXPECT_EQ(unknown.error().code(), ErrorCode::outcome_unknown) << unknown.error().message();
+  while (number(RedisCommand("LLEN", "queue:default")) == 0) std::this_thread::yield();  // it was done after all
+  EXPECT_EQ(hasty.enqueue({job("a1")}).value(), std::vector{ItemOutcome::duplicate});
+  EXPECT_EQ(number(RedisCommand("LLEN", "queue:default")), 1);
+
+  const auto by = hasty.register_node({"node", "{}"}).value();
+  const auto taken = hasty.take({by, {"default"}, 1}).value();
+  server.pause();
+  const auto maybe = hasty.settle({Settlement::finish(taken.at(0).token)});
+  server.resume();
+  ASSERT_FALSE(maybe);
+  EXPECT_EQ(maybe.error().code(), ErrorCode::outcome_unknown);
+  while (number(RedisCommand("HLEN", concat("dagverk:run:", by))) == 1) std::this_thread::yield();
+  EXPECT_EQ(hasty.settle({Settlement::finish(taken.at(0).token)}).value(), std::vector{ItemOutcome::refused});
+  EXPECT_EQ(hasty.totals()->counts.finished, 1U);
+}
+
+TEST_F(RedisStoreTest, a_server_that_died_and_kept_its_data_goes_on_where_it_was) {
+  RedisServerOptions keeps;
+  keeps.configuration = "appendonly yes\nappendfsync always\n";
+  RedisServer server(keeps);
+  RedisStoreOptions options;
+  options.io = &world_->io();
+  options.connection.wait_for_connection = 60s;
+  StoreSession session(world_->runtime(), open_redis_store(world_->runtime(), server.url(), options).value());
+  ASSERT_TRUE(session.enqueue({job("a1"), job("b2")}));
+  const auto by = session.register_node({"node", "{}"}).value();
+  const auto taken = session.take({by, {"default"}, 1}).value();
+  ASSERT_EQ(taken.size(), 1U);
+
+  server.kill();
+  server.start();
+
+  // Whoever asks in the moment of the break may hear that it is unknown; then asking again is safe.
+  Result<std::vector<ItemOutcome>> settled = session.settle({Settlement::finish(taken[0].token)});
+  while (!settled) settled = session.settle({Settlement::finish(taken[0].token)});
+  EXPECT_EQ(*settled, std::vector{ItemOutcome::done});
+  EXPECT_TRUE(session.renew_lease(by));
+  EXPECT_EQ(session.take({by, {"default"}, 10})->size(), 1U);
+  EXPECT_TRUE(session.totals()->counts.balanced());
 }
 
 TEST_F(RedisStoreTest, a_jid_is_free_again_when_nobody_has_touched_its_job_for_long) {

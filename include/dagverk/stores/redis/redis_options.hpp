@@ -31,8 +31,8 @@ struct RedisStoreOptions {
   /// times as often.
   Duration lease = std::chrono::seconds(20);
 
-  /// How soon changes made by other OS processes are noticed while somebody waits for one. Jobs that come into a queue
-  /// from which this store took last and found nothing are noticed at once.
+  /// How soon the journal rows of other OS processes are noticed while somebody waits for some; their jobs four times
+  /// as late, except those that come into a queue in which this store last found nothing: they are noticed at once.
   Duration poll_interval = std::chrono::milliseconds(500);
   std::size_t watched_queues_limit = 16;  ///< queues noticed at once, a connection each
 
