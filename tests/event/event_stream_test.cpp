@@ -3,6 +3,7 @@
 
 #include "dagverk/event/event_stream.hpp"
 
+#include "dagverk/base/random.hpp"
 #include "dagverk/event/serial_event_manager.hpp"
 #include "dagverk/event/staged_event_manager.hpp"
 #include "dagverk/event/supervised_event_manager.hpp"
@@ -294,6 +295,69 @@ TEST_P(EventStreams, a_manager_that_has_ended_has_no_events) {
   EXPECT_EQ(event_stream_blocking(*events).error().code(), ErrorCode::no_process);
   runtime.run_until_idle();
   EXPECT_EQ(runtime.process_count(), 0U);
+}
+
+/// A stream of a random life, and what it has been read to.
+struct Life {
+  Stream<int> stream;
+  bool sheds;
+  int next;  ///< the event that a stream that sheds nothing gives next
+};
+
+TEST_P(EventStreams, whatever_happens_their_events_are_in_order_and_nothing_is_left) {
+  std::size_t read = 0;
+  for (std::uint64_t seed = 1; seed <= 150; ++seed) {
+    SCOPED_TRACE(testing::Message() << "seed " << seed);
+    Random random(seed);
+    std::vector<std::unique_ptr<Life>> lives;
+    int next = 1;
+    for (int action = 0; action < 40; ++action) {
+      const std::size_t chosen = lives.empty() ? 0 : random.below(lives.size());
+      switch (random.below(8)) {
+        case 0:
+        case 1: {
+          EventStreamOptions<int> options{.prefetch = 1 + random.below(6), .timeout = 1ms};
+          const bool sheds = random.below(2) == 0;
+          options.overflow = sheds ? Overflow<int>(KeepOldest{1 + random.below(4)}) : spill<int>();
+          lives.push_back(std::make_unique<Life>(open(std::move(options)), sheds, next));
+          break;
+        }
+        case 2:
+          if (lives.empty()) break;
+          if (random.below(2) == 0) {
+            EXPECT_TRUE(lives[chosen]->stream.close_blocking());
+          }
+          lives.erase(lives.begin() + static_cast<std::ptrdiff_t>(chosen));
+          break;
+        case 3:
+        case 4: {
+          if (lives.empty()) break;
+          Life& life = *lives[chosen];
+          const Result<Batch<int>> batch = life.stream.next_batch_blocking();
+          if (!batch) {
+            ASSERT_EQ(batch.error().code(), ErrorCode::timeout);
+            ASSERT_TRUE(life.sheds || life.next == next) << "nothing is read while something waits";
+            lives.erase(lives.begin() + static_cast<std::ptrdiff_t>(chosen));
+            break;
+          }
+          for (const int event : *batch) {
+            ASSERT_GE(event, life.next);
+            ASSERT_TRUE(life.sheds || event == life.next);
+            life.next = event + 1;
+            ++read;
+          }
+          break;
+        }
+        default:
+          for (std::uint64_t count = random.below(12); count != 0; --count) events->notify(next++);
+          for (std::uint64_t steps = random.below(40); steps != 0; --steps) runtime.step();
+      }
+    }
+    lives.clear();
+    expect_nothing_left();
+    if (HasFailure()) return;
+  }
+  EXPECT_GT(read, 500U) << "the lives are too quiet to show anything";
 }
 
 std::string kind_name(const testing::TestParamInfo<Kind>& chosen) {

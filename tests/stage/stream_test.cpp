@@ -55,6 +55,37 @@ TEST(Stream, CC_GSM_001_taking_ten_of_a_counter_gives_0_to_9_and_leaves_nothing)
   EXPECT_EQ(open_edges(world), 0U);
 }
 
+TEST(Stream, an_open_one_gets_what_is_emitted_before_its_first_read) {
+  World world;
+  Seen made;
+  const auto source = world.source(std::ref(made), ProducerOptions{.buffer_size = 0});
+  Stream<int> lazy = stream(source, {.timeout = 1s}).value();
+  Stream<int> open = stream(source, {.timeout = 1s}).value();
+  open.open();
+  world.run();
+  world.cast(source, Source::Push{{1, 2, 3}});
+  EXPECT_EQ(take_all(open), ints(1, 3));
+  EXPECT_EQ(take_all(lazy), Ints());
+}
+
+TEST(Stream, a_read_that_waits_too_long_fails_and_ends_it) {
+  World world;
+  Seen made;
+  const auto source = world.source(std::ref(made));
+  const std::size_t processes = world.runtime.process_count();
+  Stream<int> numbers = stream(source, {.timeout = 50ms}).value();
+  for (int event = 1; event <= 3; ++event) {
+    world.cast(source, Source::Push{{event}});
+    EXPECT_EQ(take(numbers, 1), (Ints{event})) << "each read waits for itself";
+    world.runtime.advance(1s);  // between reads nobody waits
+  }
+  EXPECT_EQ(take_all(numbers), Ints());
+  EXPECT_EQ(numbers.result().error().code(), ErrorCode::timeout);
+  world.run();
+  EXPECT_EQ(world.runtime.process_count(), processes);
+  EXPECT_EQ(open_edges(world), 0U);
+}
+
 /// Reads ten events in a process that has other things in its mailbox, and notes everything that reaches it.
 class Reader : public GenServer<Reader> {
  public:
