@@ -3,6 +3,7 @@
 #include "dagverk/stage/acknowledger.hpp"
 
 #include "stages.hpp"
+#include "support/seed_count.hpp"
 
 #include "dagverk/base/random.hpp"
 #include "dagverk/stage/range_producer.hpp"
@@ -218,8 +219,8 @@ TEST(Acknowledger, options_out_of_range_make_the_start_fail_and_say_which) {
 
 // Random crashes, rejections, delays and acknowledgements: in the end every event is acknowledged or dead, each that
 // was acknowledged was delivered at least once, none more often than allowed, and nobody was sent more than asked.
-TEST(Acknowledger, every_event_is_acknowledged_or_dead_in_the_end_over_3000_seeds) {
-  for (std::uint64_t seed = 1; seed <= 3000; ++seed) {
+TEST(Acknowledger, every_event_is_acknowledged_or_dead_in_the_end_under_every_seed) {
+  for (std::uint64_t seed = 1; seed <= seed_count(3000); ++seed) {
     SCOPED_TRACE(concat("seed ", seed));
     Random random(seed);
     std::map<int, std::uint32_t> dead;

@@ -1,6 +1,7 @@
 // GenStage's cases about demand that is accumulated, and about infos among events.
 
 #include "probes.hpp"
+#include "support/seed_count.hpp"
 
 #include "dagverk/base/random.hpp"
 #include "dagverk/stage/dispatchers/partition.hpp"
@@ -507,8 +508,8 @@ class Tally : public Producer<Tally, int> {
   std::vector<std::pair<int, std::uint64_t>>& left_;
 };
 
-TEST(Infos, each_has_its_exact_place_among_the_events_whoever_asks_and_whenever_demand_is_put_off_over_3000_seeds) {
-  for (std::uint64_t seed = 1; seed <= 3000; ++seed) {
+TEST(Infos, each_has_its_exact_place_among_the_events_whoever_asks_and_whenever_demand_is_put_off_under_every_seed) {
+  for (std::uint64_t seed = 1; seed <= seed_count(3000); ++seed) {
     DeterministicRuntime runtime({.seed = seed, .logger = &null_logger()});
     Random random(seed);
     const auto below = [&](std::uint64_t limit) { return static_cast<int>(random.below(limit)); };

@@ -3,6 +3,7 @@
 #include "dagverk/stage/drain.hpp"
 
 #include "stages.hpp"
+#include "support/seed_count.hpp"
 
 #include "dagverk/base/random.hpp"
 #include "dagverk/stage/acknowledger.hpp"
@@ -223,8 +224,8 @@ TEST(Drain, an_acknowledger_waits_for_its_acknowledgements) {
 
 // Random pipelines drained at a random moment: what the source made and what the sink handled are the same, and a
 // second look long afterwards finds nothing more.
-TEST(Drain, what_was_made_was_handled_over_2000_seeds) {
-  for (std::uint64_t seed = 1; seed <= 2000; ++seed) {
+TEST(Drain, what_was_made_was_handled_under_every_seed) {
+  for (std::uint64_t seed = 1; seed <= seed_count(2000); ++seed) {
     SCOPED_TRACE(concat("seed ", seed));
     DeterministicRuntime runtime({.seed = seed, .logger = nullptr});
     Random random(seed);

@@ -3,6 +3,7 @@
 #include "dagverk/stage/push_producer.hpp"
 
 #include "stages.hpp"
+#include "support/seed_count.hpp"
 
 #include "dagverk/base/random.hpp"
 
@@ -210,8 +211,8 @@ TEST(PushProducer, move_only_events_are_pushed) {
 
 // Whatever is pushed, asked, joined and left in whatever order: each consumer sees a rising sequence, nothing is sent
 // twice, and every push is accounted for.
-TEST(PushProducer, every_push_is_dispatched_once_in_order_or_counted_over_5000_seeds) {
-  for (std::uint64_t seed = 1; seed <= 5000; ++seed) {
+TEST(PushProducer, every_push_is_dispatched_once_in_order_or_counted_under_every_seed) {
+  for (std::uint64_t seed = 1; seed <= seed_count(5000); ++seed) {
     SCOPED_TRACE(concat("seed ", seed));
     DeterministicRuntime runtime({.seed = seed, .logger = nullptr});
     Random random(seed);

@@ -3,6 +3,7 @@
 #include "dagverk/stage/rate_limiter.hpp"
 
 #include "stages.hpp"
+#include "support/seed_count.hpp"
 
 #include "dagverk/base/random.hpp"
 #include "dagverk/stage/range_producer.hpp"
@@ -168,8 +169,8 @@ TEST(RateLimiter, a_limit_out_of_range_makes_the_start_fail_and_says_why) {
 
 // Random producers, consumers, demand, crashes and pauses: in every stretch of time no more passes than burst + rate *
 // time, events of one producer keep their order, none is there twice, and what may pass passes.
-TEST(RateLimiter, never_more_than_burst_plus_rate_times_time_in_any_interval_over_2000_seeds) {
-  for (std::uint64_t seed = 1; seed <= 2000; ++seed) {
+TEST(RateLimiter, never_more_than_burst_plus_rate_times_time_in_any_interval_under_every_seed) {
+  for (std::uint64_t seed = 1; seed <= seed_count(2000); ++seed) {
     SCOPED_TRACE(concat("seed ", seed));
     DeterministicRuntime runtime({.seed = seed, .logger = nullptr});
     Random random(seed);

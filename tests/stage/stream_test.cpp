@@ -3,6 +3,7 @@
 #include "dagverk/stage/stream.hpp"
 
 #include "stages.hpp"
+#include "support/seed_count.hpp"
 
 #include "dagverk/base/random.hpp"
 #include "dagverk/stage/range_producer.hpp"
@@ -525,8 +526,8 @@ TEST(Stream, blocking_inside_a_process_is_refused) {
 
 // Random producers that end, crash or go on, random demand, read in parts and left at random: each producer's events
 // come in order and without a gap, and nothing is left behind.
-TEST(Stream, each_producers_events_come_in_order_and_nothing_is_left_over_3000_seeds) {
-  for (std::uint64_t seed = 1; seed <= 3000; ++seed) {
+TEST(Stream, each_producers_events_come_in_order_and_nothing_is_left_under_every_seed) {
+  for (std::uint64_t seed = 1; seed <= seed_count(3000); ++seed) {
     SCOPED_TRACE(concat("seed ", seed));
     DeterministicRuntime runtime({.seed = seed, .logger = nullptr});
     Random random(seed);
