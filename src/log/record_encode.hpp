@@ -21,16 +21,16 @@ inline constexpr std::size_t field_name_max = 255;
 
 /// Two moves that overlap: names and texts are short, and a call of memcpy costs as much as ten bytes.
 template <std::size_t Size>
-void put_overlapping(char* at, const char* bytes, std::size_t count) noexcept {
+void put_overlapping(char* at, const void* bytes, std::size_t count) noexcept {
   std::array<char, Size> first;
   std::array<char, Size> last;
   std::memcpy(first.data(), bytes, Size);
-  std::memcpy(last.data(), bytes + count - Size, Size);
+  std::memcpy(last.data(), static_cast<const char*>(bytes) + count - Size, Size);
   std::memcpy(at, first.data(), Size);
   std::memcpy(at + count - Size, last.data(), Size);
 }
 
-[[gnu::always_inline]] inline char* put(char* at, const char* bytes, std::size_t count) noexcept {
+[[gnu::always_inline]] inline char* put(char* at, const void* bytes, std::size_t count) noexcept {
   if (count > 32) {
     std::memcpy(at, bytes, count);
   } else if (count >= 16) {
@@ -42,7 +42,7 @@ void put_overlapping(char* at, const char* bytes, std::size_t count) noexcept {
   } else if (count >= 2) {
     put_overlapping<2>(at, bytes, count);
   } else if (count == 1) {
-    *at = *bytes;
+    *at = *static_cast<const char*>(bytes);
   }
   return at + count;
 }

@@ -60,6 +60,17 @@ TEST_F(ConfigurationTest, without_anything_there_are_defaults) {
   EXPECT_TRUE(configuration.origins.empty());
 }
 
+TEST_F(ConfigurationTest, log_lines_may_go_to_urls_which_are_looked_at) {
+  write("[log]\nto = \"console, loki:http://logs:3100#app=shop&env=test, http://logs/in\"\n");
+  EXPECT_EQ(load().log_to, "console,loki:http://logs:3100#app=shop&env=test,http://logs/in");
+  for (const std::string wrong :
+       {"loki:logs", "http://logs:0/in", "https://logs/in", "http://logs/in#app", "http://a,b"}) {
+    write("[log]\nto = \"" + wrong + "\"\n");
+    EXPECT_TRUE(mistake().starts_with("dagverk.toml:2: log.to: got \"" + wrong + "\"; allowed: ")) << mistake();
+    EXPECT_NE(mistake().find("or \"loki:http://HOST:PORT\"; commas between"), std::string::npos) << mistake();
+  }
+}
+
 TEST_F(ConfigurationTest, the_smallest_file_is_read_as_it_stands_in_the_design) {
   write(R"(store = "sqlite:dagverk.db"        # or redis://127.0.0.1:6379/0
 
