@@ -135,14 +135,14 @@ TEST(Batch, a_batch_that_is_handed_out_has_as_many_holders) {
     std::move(only).hand_out(1, take);
     EXPECT_TRUE(taken[0].unique());
 
-    only = std::move(taken[0]);
+    Batch<Counted> torn = std::move(taken[0]);
     taken.clear();
     const auto take_one = [&](Batch<Counted> part) {
       if (!taken.empty()) throw std::runtime_error("no more");
       taken.push_back(std::move(part));
     };
-    EXPECT_THROW(std::move(only).hand_out(4, take_one), std::runtime_error);
-    only.reset();
+    EXPECT_THROW(std::move(torn).hand_out(4, take_one), std::runtime_error);
+    torn.reset();  // NOLINT(bugprone-use-after-move): it was not given away
     EXPECT_TRUE(taken[0].unique());
     EXPECT_EQ(Counted::alive, 4);
   }
