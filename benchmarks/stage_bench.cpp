@@ -49,6 +49,20 @@ template <class Event>
 [[nodiscard]] std::uint64_t number_of(std::uint64_t event) noexcept { return event; }
 [[nodiscard]] std::uint64_t number_of(const Wide& event) noexcept { return event.words[0]; }
 
+/// Adds up both halves at once: with one sum, each addition waits for the last.
+template <class Event>
+[[nodiscard]] std::uint64_t sum_of(const Batch<Event>& events) noexcept {
+  const std::size_t half = events.size() / 2;
+  std::uint64_t first = 0;
+  std::uint64_t second = 0;
+  for (std::size_t index = 0; index < half; ++index) {
+    first += number_of(events[index]);
+    second += number_of(events[half + index]);
+  }
+  if (events.size() % 2 != 0) second += number_of(events.back());
+  return first + second;
+}
+
 struct Go {
   std::uint64_t events;
 };
@@ -142,9 +156,7 @@ class Adder : public Consumer<Adder<Event>, Event> {
     this->subscribe_to(producer_, std::move(options)).value();
   }
   void handle_events(const Batch<Event>& events) {
-    std::uint64_t sum = 0;
-    for (const Event& event : events) sum += number_of(event);
-    sum_ += sum;
+    sum_ += sum_of(events);
     count_ += events.size();
     settle();
   }
@@ -223,9 +235,7 @@ class ShareAdder : public Consumer<ShareAdder, std::uint64_t> {
     subscribe_to(producer_, std::move(options)).value();
   }
   void handle_events(const Batch<std::uint64_t>& events) {
-    std::uint64_t sum = 0;
-    for (const std::uint64_t event : events) sum += event;
-    tally_->sum.fetch_add(sum, std::memory_order_relaxed);
+    tally_->sum.fetch_add(sum_of(events), std::memory_order_relaxed);
     if (tally_->left.fetch_sub(events.size(), std::memory_order_acq_rel) == events.size()) {
       tally_->left.notify_all();
     }
@@ -255,6 +265,70 @@ double shared_out(Numbers::Kind kind, unsigned consumers, std::int64_t max_deman
     for (std::uint64_t left = tally->left.load(); left != 0; left = tally->left.load()) tally->left.wait(left);
   });
   require(tally->sum.load() == events * (events - 1) / 2);
+  return static_cast<double>(events) / elapsed;
+}
+
+/// Keeps its thread for so long with each event.
+class Worker : public Consumer<Worker, std::uint64_t> {
+ public:
+  struct Tally {
+    std::atomic<std::uint64_t> left;
+  };
+  Worker(ServerRef<Numbers> source, std::shared_ptr<Tally> tally, std::uint64_t steps, std::int64_t max_demand)
+      : source_(source), tally_(std::move(tally)), steps_(steps), max_demand_(max_demand) {}
+  void init() {
+    SubscribeOptions<std::uint64_t> options;
+    options.max_demand = max_demand_;
+    subscribe_to(ProducerRef<std::uint64_t>(source_), std::move(options)).value();
+  }
+  /// Each multiplication waits for the last, and each event's first for the event before.
+  static std::uint64_t work(std::uint64_t value, std::uint64_t steps) noexcept {
+    for (std::uint64_t step = 0; step < steps; ++step) value = value * 0x9e3779b97f4a7c15U + 1;
+    return value;
+  }
+  void handle_events(const Batch<std::uint64_t>& events) {
+    for (const std::uint64_t event : events) done_ = work(done_ ^ event, steps_);
+    if (tally_->left.fetch_sub(events.size(), std::memory_order_acq_rel) == events.size()) tally_->left.notify_all();
+  }
+  void terminate(const ExitReason& /*reason*/) { require(done_ != 1); }  // or nobody would need to work
+
+ private:
+  ServerRef<Numbers> source_;
+  std::shared_ptr<Tally> tally_;  // shared by all workers of the round and the measuring thread; ends with the round
+  std::uint64_t steps_;
+  std::int64_t max_demand_;
+  std::uint64_t done_ = 0;
+};
+
+/// How many steps of Worker::work take `wanted`.
+std::uint64_t steps_in(Duration wanted) {
+  constexpr std::uint64_t probe = 2'000'000;
+  static const double step_ns = [] {
+    double best = 1e9;
+    for (int round = 0; round < 5; ++round) {
+      best = std::min(best, seconds([] { require(Worker::work(1, probe) != 1); }) * 1e9 / probe);
+    }
+    return best;
+  }();
+  return std::max<std::uint64_t>(1, static_cast<std::uint64_t>(static_cast<double>(wanted.count()) / step_ns));
+}
+
+/// Events a second through the demand dispatcher to four consumers that work for `each` with every event.
+double worked_off(unsigned workers, Duration each) {
+  const std::uint64_t events =
+      std::clamp<std::uint64_t>(200'000'000 / static_cast<std::uint64_t>(each.count()), 4'000, 10'000'000);
+  const std::int64_t max_demand = each < 1us ? 1000 : 20;  // slow handlers have small batches, to share the work out
+  Runtime runtime(RuntimeOptions{.workers = workers});
+  auto source = runtime.start<Numbers>(Numbers::Kind::demand).value();
+  auto tally = std::make_shared<Worker::Tally>();
+  tally->left = events;
+  for (int index = 0; index < 4; ++index) {
+    runtime.start<Worker>(source, tally, steps_in(each), max_demand).value();
+  }
+  const double elapsed = seconds([&] {
+    source.cast(Go{events});
+    for (std::uint64_t left = tally->left.load(); left != 0; left = tally->left.load()) tally->left.wait(left);
+  });
   return static_cast<double>(events) / elapsed;
 }
 
@@ -401,6 +475,19 @@ void stage_benchmarks(BenchReport& report) {
   report.run("stage.partition.N4", "events/s", [] { return shared_out(Kind::partition, 4, 1000, 50'000'000); });
   report.run("stage.pipeline3", "events/s", [] { return pipeline_of_three(100'000'000); });
   report.run("stage.one_at_a_time", "events/s", [] { return shared_out(Kind::demand, 1, 1, 1'000'000); });
+  for (const auto& [name, each] : {std::pair{"10ns", 10ns},
+                                   {"30ns", 30ns},
+                                   {"100ns", 100ns},
+                                   {"300ns", 300ns},
+                                   {"1us", 1'000ns},
+                                   {"3us", 3'000ns},
+                                   {"10us", 10'000ns},
+                                   {"50us", 50'000ns}}) {
+    for (const unsigned workers : {1U, 2U}) {
+      report.run(concat("stage.handler_time.", name, ".W", workers), "events/s",
+                 [workers, each = each] { return worked_off(workers, each); });
+    }
+  }
   report.run("stage.latency3.p50", "ns", latency_of_three);
   if (report.wants("stage.idle_subscription")) {
     BenchReport::print("stage.idle_subscription", idle_subscription_bytes(), "B");
