@@ -1,6 +1,7 @@
 // How many events a second does a manager take from one publisher and bring to all of its handlers?
 
 #include "bench_report.hpp"
+#include "resident_memory.hpp"
 
 #include "dagverk/base/assert.hpp"
 #include "dagverk/base/concat.hpp"
@@ -14,7 +15,13 @@
 #include <atomic>
 #include <cstdint>
 #include <deque>
+#include <latch>
+#include <memory>
 #include <span>
+#include <stdexcept>
+#include <string_view>
+#include <utility>
+#include <vector>
 
 namespace dagverk::bench {
 namespace {
@@ -121,6 +128,134 @@ double notify_figure(unsigned handlers) {
   return static_cast<double>(count) / taken;
 }
 
+/// Waits for each event until every handler is done with it.
+class SyncPublisher : public GenServer<SyncPublisher> {
+ public:
+  struct Go {
+    using Reply = Number;
+    Number count;
+  };
+  explicit SyncPublisher(EventManager<Number>* events) : events_(*events) {}
+  Async<Number> handle_call(Go go) {
+    for (Number sent = 0; sent < go.count; ++sent) {
+      Async<Result<std::vector<HandlerOutcome>>> publishing = events_.sync_notify(Number{1});
+      Result<std::vector<HandlerOutcome>> outcomes = co_await publishing;
+      DAGVERK_ASSERT(outcomes.has_value());
+    }
+    co_return go.count;
+  }
+
+ private:
+  EventManager<Number>& events_;
+};
+
+template <template <class> class Manager>
+double sync_figure(unsigned handlers) {
+  constexpr Number count = 200'000;
+  std::deque<Tally> tallies(handlers);
+  Runtime runtime(RuntimeOptions{.workers = 2});
+  Manager<Number> events(runtime);
+  for (unsigned handler = 0; handler < handlers; ++handler) {
+    DAGVERK_ASSERT(
+        events.add_handler_blocking(event_handler<Adding>(concat("h", handler), HandlerOptions(), &tallies[handler])));
+  }
+  const auto publisher = runtime.start<SyncPublisher>(static_cast<EventManager<Number>*>(&events)).value();
+  const double taken = seconds([&] {
+    DAGVERK_ASSERT(publisher.call_blocking_within<SyncPublisher::Go>(std::chrono::minutes(5), count) == count);
+  });
+  for (const Tally& tally : tallies) DAGVERK_ASSERT(tally.sum.load() == count);
+  return static_cast<double>(count) / taken;
+}
+
+// --- a hung, a throwing and a healthy handler ------------------------------------------------------------------------
+
+/// Never returns from its tenth event, until the measurement is over.
+class Hung : public EventHandler<Number> {
+ public:
+  explicit Hung(std::latch* over) : over_(*over) {}
+  void handle_event(const Number& /*event*/) {
+    if (++seen_ == 10) over_.wait();
+  }
+
+ private:
+  std::latch& over_;
+  int seen_ = 0;
+};
+
+class Throwing : public EventHandler<Number> {
+ public:
+  void handle_event(const Number& /*event*/) {
+    if (++seen_ % 100 == 0) throw std::runtime_error("a hundred");
+  }
+
+ private:
+  int seen_ = 0;
+};
+
+struct Trouble {
+  double events_per_second = 0;
+  double memory_kib = 0;  ///< how much resident memory grew over the second half
+};
+
+/// A million events from a thread, in bursts, each published when the healthy handler has the one before; then the
+/// accounts, which must be exact. Under the serial manager a hung handler would hold up all: there it only throws.
+template <template <class> class Manager, bool OneHangs>
+Trouble trouble_of() {
+  constexpr Number count = 1'000'000;
+  constexpr Number burst = 2'000;
+  constexpr std::size_t kept = 10'000;
+  std::latch over(1);
+  Tally healthy;
+  Runtime runtime(RuntimeOptions{.workers = 2, .logger = &null_logger()});
+  auto events = std::make_unique<Manager<Number>>(runtime);
+  const auto add = [&](HandlerSpec<Number> spec) {
+    DAGVERK_ASSERT(events->add_handler_blocking(std::move(spec)).has_value());
+  };
+  HandlerOptions options{.overflow = KeepNewest{kept}};
+  add(event_handler<Adding>("healthy", options, &healthy));
+  HandlerOptions often = options;
+  often.restart = {
+      .delay_first = std::chrono::milliseconds(1), .delay_max = std::chrono::milliseconds(1), .crashes_max = 0};
+  add(event_handler<Throwing>("throwing", often));
+  HandlerOptions blocks = options;
+  blocks.blocking = true;
+  if (OneHangs) add(event_handler<Hung>("hung", blocks, &over));
+
+  std::size_t before = 0;
+  const double taken = seconds([&] {
+    for (Number sent = 0; sent < count;) {
+      if (sent == count / 2) before = resident_bytes();
+      for (const Number end = sent + burst; sent < end; ++sent) events->notify(Number{1});
+      while (healthy.events.load(std::memory_order_acquire) < sent) {
+      }
+    }
+  });
+  const std::size_t after = resident_bytes();
+  const EventStats stats = events->stats_blocking().value();
+  DAGVERK_ASSERT(stats.find("healthy")->delivered == count);
+  DAGVERK_ASSERT(stats.refused == 0 && stats.discarded == 0);
+  for (const HandlerStats& handler : stats.handlers) {
+    DAGVERK_ASSERT(handler.published == count);
+    DAGVERK_ASSERT(handler.balanced());
+  }
+  if (OneHangs) {
+    const HandlerStats& hung = *stats.find("hung");
+    DAGVERK_ASSERT(hung.delivered == 9 && hung.buffered <= kept);
+    DAGVERK_ASSERT(stats.find("throwing")->dropped.crashed != 0);
+  }
+  over.count_down();
+  events.reset();
+  return {static_cast<double>(count) / taken, after > before ? static_cast<double>(after - before) / 1024 : 0};
+}
+
+template <template <class> class Manager, bool OneHangs>
+void trouble_figures(BenchReport& report, std::string_view manager) {
+  report.run(concat("event.trouble.", manager), "1/s",
+             [] { return trouble_of<Manager, OneHangs>().events_per_second; });
+  report.run(concat("event.trouble_memory.", manager), "KiB",
+             [] { return trouble_of<Manager, OneHangs>().memory_kib; });
+}
+
 }  // namespace
 
 void event_benchmarks(BenchReport& report) {
@@ -135,7 +270,16 @@ void event_benchmarks(BenchReport& report) {
                [&] { return notify_figure<SupervisedEventManager, AddingBatches>(handlers); });
     report.run(concat("event.notify.staged_batches.N", handlers), "1/s",
                [&] { return notify_figure<StagedEventManager, AddingBatches>(handlers); });
+    report.run(concat("event.sync.serial.N", handlers), "1/s",
+               [&] { return sync_figure<SerialEventManager>(handlers); });
+    report.run(concat("event.sync.supervised.N", handlers), "1/s",
+               [&] { return sync_figure<SupervisedEventManager>(handlers); });
+    report.run(concat("event.sync.staged.N", handlers), "1/s",
+               [&] { return sync_figure<StagedEventManager>(handlers); });
   }
+  trouble_figures<SerialEventManager, false>(report, "serial");
+  trouble_figures<SupervisedEventManager, true>(report, "supervised");
+  trouble_figures<StagedEventManager, true>(report, "staged");
 }
 
 }  // namespace dagverk::bench
