@@ -485,7 +485,7 @@ void stage_benchmarks(BenchReport& report) {
                                    {"50us", 50'000ns}}) {
     for (const unsigned workers : {1U, 2U}) {
       report.run(concat("stage.handler_time.", name, ".W", workers), "events/s",
-                 [workers, each = each] { return worked_off(workers, each); });
+                 [workers, time = each] { return worked_off(workers, time); });
     }
   }
   report.run("stage.latency3.p50", "ns", latency_of_three);
