@@ -117,8 +117,9 @@ def look_at(files, folder):
                 (folder / rule.relative_to(ROOT)).write_bytes(rule.read_bytes())
         path = mirror / (hashlib.sha256("".join(file.key for file in files).encode()).hexdigest()[:16] + ".cpp")
         path.write_text("".join(UNIT_PART.format(number=number, path=file.path) for number, file in enumerate(files)))
-        # Headers come after other files' names here. What shadows within one file, the compilers say.
-        arguments += ("-Wno-shadow",)
+        # Headers come after other files' names here, and a `main` of another name must return. Within one file, the
+        # compilers say both.
+        arguments += ("-Wno-shadow", "-Wno-return-type")
     return subprocess.run([TIDY, "--quiet", str(path), "--", *arguments], capture_output=True, text=True,
                           errors="replace", cwd=files[0].folder)
 
