@@ -758,6 +758,21 @@ TEST_P(TaskTest, CC_REG_006_a_parallel_dispatch_runs_outside_the_caller_and_an_e
   EXPECT_NE(failed.error().message().find("five"), std::string::npos);
 }
 
+TEST(TaskThreads, a_task_may_end_while_its_stream_looks_for_what_to_wait_for) {
+  Runtime runtime(RuntimeOptions{.workers = 2, .logger = &null_logger()});
+  const auto owner = [](bool ordered) -> Async<Result<int>> {
+    const TaskStreamOptions options{.max_concurrency = 1, .ordered = ordered, .timeout = 60s};
+    auto stream = task::async_stream(std::views::iota(0, 5'000), [](int value) { return value; }, options);
+    for (int count = 0;; ++count) {
+      auto item = co_await stream.next();
+      if (!item) co_return item.error();
+      if (!*item) co_return count;
+    }
+  };
+  EXPECT_EQ(runtime.run(owner(true)), 5'000);
+  EXPECT_EQ(runtime.run(owner(false)), 5'000);
+}
+
 TEST(TaskThreads, tasks_and_streams_of_several_owners_run_on_several_threads) {
   Runtime runtime(RuntimeOptions{.workers = 2, .logger = &null_logger()});
   std::atomic<int> high_water{0};

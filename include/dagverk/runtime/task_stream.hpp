@@ -203,9 +203,10 @@ class TaskStream {
   [[nodiscard]] SteadyTime list_awaited(std::vector<detail::TaskCore*>& awaited) const {
     SteadyTime deadline = SteadyTime::max();
     for (const Slot& slot : slots_) {
-      if (ready(slot)) continue;
-      deadline = std::min(deadline, slot.deadline);
+      if (slot.late) continue;
+      // Also one that has ended since it was looked for: waiting for it returns at once.
       if (!options_.ordered || &slot == &slots_.front()) awaited.push_back(slot.state.get());
+      if (!slot.state->done()) deadline = std::min(deadline, slot.deadline);
     }
     if (!ended_) {  // each that has really ended makes room for another
       for (const detail::TaskRef<State>& task : killed_) awaited.push_back(task.get());
