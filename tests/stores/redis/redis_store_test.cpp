@@ -415,11 +415,22 @@ TEST_F(RedisStoreTest, time_is_the_servers_when_no_test_moves_it) {
   EXPECT_TRUE(session.rescue_dead_nodes(0, 10)->nodes.empty());
 }
 
+/// Asks again until there is an answer.
+template <class Ask>
+auto answer_to(Ask ask) {
+  auto answer = ask();
+  while (!answer &&
+         (answer.error().code() == ErrorCode::outcome_unknown || answer.error().code() == ErrorCode::unavailable)) {
+    answer = ask();
+  }
+  return answer.value();
+}
+
 TEST_F(RedisStoreTest, a_lost_reply_is_neither_success_nor_failure_and_repeating_is_safe) {
   RedisStoreOptions options;
   options.clock = &world_->clock();
   options.io = &world_->io();
-  options.connection.reply_timeout = 200ms;
+  options.connection.reply_timeout = 1s;
   StoreSession hasty(world_->runtime(),
                      open_redis_store(world_->runtime(), conformance::shared_redis_server().url(), options).value());
   RedisServer& server = conformance::shared_redis_server();
@@ -429,8 +440,9 @@ TEST_F(RedisStoreTest, a_lost_reply_is_neither_success_nor_failure_and_repeating
   server.resume();
   ASSERT_FALSE(unknown);
   EXPECT_EQ(unknown.error().code(), ErrorCode::outcome_unknown) << unknown.error().message();
-  while (number(RedisCommand("LLEN", "queue:default")) == 0) std::this_thread::yield();  // it was done after all
-  EXPECT_EQ(hasty.enqueue({job("a1")}).value(), std::vector{ItemOutcome::duplicate});
+  // It was done after all, or lost with the connection: either way it is there once.
+  const auto enqueued = answer_to([&] { return hasty.enqueue({job("a1")}); });
+  EXPECT_TRUE(enqueued.at(0) == ItemOutcome::duplicate || enqueued.at(0) == ItemOutcome::done);
   EXPECT_EQ(number(RedisCommand("LLEN", "queue:default")), 1);
 
   const auto by = hasty.register_node({"node", "{}"}).value();
@@ -440,9 +452,10 @@ TEST_F(RedisStoreTest, a_lost_reply_is_neither_success_nor_failure_and_repeating
   server.resume();
   ASSERT_FALSE(maybe);
   EXPECT_EQ(maybe.error().code(), ErrorCode::outcome_unknown);
-  while (number(RedisCommand("HLEN", concat("dagverk:run:", by))) == 1) std::this_thread::yield();
-  EXPECT_EQ(hasty.settle({Settlement::finish(taken.at(0).token)}).value(), std::vector{ItemOutcome::refused});
-  EXPECT_EQ(hasty.totals()->counts.finished, 1U);
+  const auto settled = answer_to([&] { return hasty.settle({Settlement::finish(taken[0].token)}); });
+  EXPECT_TRUE(settled.at(0) == ItemOutcome::refused || settled.at(0) == ItemOutcome::done);
+  EXPECT_EQ(number(RedisCommand("HLEN", concat("dagverk:run:", by))), 0);
+  EXPECT_EQ(store_->totals()->counts.finished, 1U);
 }
 
 TEST_F(RedisStoreTest, a_server_that_died_and_kept_its_data_goes_on_where_it_was) {
