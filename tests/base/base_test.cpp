@@ -2,6 +2,7 @@
 #include "dagverk/base/assert.hpp"
 #include "dagverk/base/clock.hpp"
 #include "dagverk/base/concat.hpp"
+#include "dagverk/base/demangle.hpp"
 #include "dagverk/base/error.hpp"
 #include "dagverk/base/random.hpp"
 #include "dagverk/base/result.hpp"
@@ -11,10 +12,14 @@
 #include <chrono>
 #include <cstdint>
 #include <set>
+#include <stdexcept>
 #include <string>
 #include <string_view>
+#include <sys/wait.h>
 #include <thread>
 #include <type_traits>
+#include <typeinfo>
+#include <unistd.h>
 #include <utility>
 #include <vector>
 
@@ -137,6 +142,13 @@ TEST(Concat, keeps_null_bytes_of_views) {
   EXPECT_EQ(concat(bytes, "c").size(), 4U);
 }
 
+TEST(Demangle, names_types_as_written_and_keeps_what_is_no_mangled_name) {
+  EXPECT_EQ(demangle(typeid(std::runtime_error).name()), "std::runtime_error");
+  EXPECT_EQ(demangle("_ZN7dagverk3endEv"), "dagverk::end()");
+  EXPECT_EQ(demangle("main"), "main");
+  EXPECT_EQ(demangle(""), "");
+}
+
 TEST(Random, the_same_seed_gives_the_same_numbers_everywhere) {
   // The first outputs of SplitMix64 for seed 0, as its authors publish them.
   Random random(0);
@@ -161,6 +173,26 @@ TEST(Random, hex_ids_have_two_lower_case_digits_per_byte_and_differ) {
   EXPECT_NE(random_hex(12), random_hex(12));
   EXPECT_EQ(random_hex(0), "");
   EXPECT_NE(random_seed(), random_seed());
+}
+
+TEST(Random, a_process_and_the_one_it_forks_off_draw_different_ids) {
+  (void)random_hex(1);  // what is drawn ahead now must not be drawn twice
+  int pipe[2];
+  ASSERT_EQ(::pipe(pipe), 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const std::string id = random_hex(12);
+    ::_exit(::write(pipe[1], id.data(), id.size()) == 24 ? 0 : 1);
+  }
+  ASSERT_GT(child, 0);
+  int status = -1;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  ASSERT_EQ(status, 0);
+  std::string of_child(24, ' ');
+  ASSERT_EQ(::read(pipe[0], of_child.data(), of_child.size()), 24);
+  EXPECT_NE(of_child, random_hex(12));
+  ::close(pipe[0]);
+  ::close(pipe[1]);
 }
 
 TEST(Clock, the_steady_clock_never_goes_back_and_a_sleep_lasts_long_enough) {

@@ -26,7 +26,7 @@ class Random {
 };
 
 /// `size_bytes` bytes from the operating system's generator as lower-case hexadecimal digits: for ids that must not
-/// collide between machines.
+/// collide between machines, nor between a process and the one it forks off. At most 64 bytes.
 [[nodiscard]] std::string random_hex(unsigned size_bytes);
 
 /// A seed from the operating system's generator.
