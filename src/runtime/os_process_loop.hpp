@@ -72,6 +72,7 @@ struct OutputStream {
 
   void take(std::string_view piece) {
     kept.size_bytes += piece.size();
+    if (capture.tap) capture.tap(piece);
     if (capture.keep == OutputKeep::head) {
       kept.bytes.append(piece.substr(0, capture.limit_bytes - std::min(capture.limit_bytes, kept.bytes.size())));
       return;

@@ -148,14 +148,13 @@ void ProcessLife::finish(RuntimeBase& runtime, ProcessCore& core, const ExitReas
       if (!started && link == extra->parent) continue;
       static_cast<void>(send(link, make_exit_signal(pid, reason, true)));
     }
-    for (const auto& [ref, watcher] : extra->watchers) {
-      static_cast<void>(send(watcher, make_down(Down{MonitorRef{ref}, pid, reason})));
-    }
+    extra->monitors.for_each_watcher(
+        [&](MonitorRef ref, Pid watcher) { static_cast<void>(send(watcher, make_down(Down{ref, pid, reason}))); });
     for (const ExitWaiter& waiter : extra->exit_waiters) {
       static_cast<void>(send(waiter.pid, make_exit_notice(waiter.token, reason)));
     }
-    for (const auto& [ref, watched] : extra->monitors)
-      static_cast<void>(send(watched, make_demonitor(MonitorRef{ref})));
+    extra->monitors.for_each_monitor(
+        [](MonitorRef ref, Pid watched) { static_cast<void>(send(watched, make_demonitor(ref))); });
     answer_stop_calls(*extra, reason);
     if (extra->tracer) extra->tracer->exited(runtime, pid, reason);
     runtime.processes_->extra_readers().retire(extra);

@@ -1,5 +1,7 @@
 #pragma once
 
+#include "monitor_table.hpp"
+
 #include "dagverk/runtime/detail/call.hpp"
 #include "dagverk/runtime/detail/exit_hook.hpp"
 #include "dagverk/runtime/detail/process_core.hpp"
@@ -131,8 +133,7 @@ struct ProcessExtra {
 
   ProcessFacts facts;
   Counted<std::unordered_map<Pid, LinkNumbers, PidHash>> links;
-  Counted<std::unordered_map<std::uint64_t, Pid>> watchers;  // who monitors us, by reference
-  Counted<std::unordered_map<std::uint64_t, Pid>> monitors;  // whom we monitor, by reference
+  MonitorTable monitors;  // whom we monitor, and who monitors us
   std::vector<ExitWaiter> exit_waiters;
   std::vector<std::string> names;
   std::vector<std::unique_ptr<ExitHook>> exit_hooks;
@@ -143,6 +144,8 @@ struct ProcessExtra {
   std::unique_ptr<Tracer> former_tracer;  // may be telling of its own end
   ExitReason stop_reason;
   Pid parent;
+  const void* value_key = nullptr;  // see set_process_value
+  void* value = nullptr;
   bool traps_exits = false;
   bool run_terminate = true;  // for the exit that was requested
 };

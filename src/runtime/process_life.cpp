@@ -9,6 +9,7 @@
 #include "tracer.hpp"
 
 #include "dagverk/base/assert.hpp"
+#include "dagverk/base/demangle.hpp"
 #include "dagverk/runtime/detail/prefetch.hpp"
 
 #include <algorithm>
@@ -25,14 +26,6 @@ namespace detail {
 
 namespace {
 
-std::string readable_type_name(const std::type_info& type) {
-  int status = 0;
-  char* text = abi::__cxa_demangle(type.name(), nullptr, nullptr, &status);
-  std::string name = status == 0 ? text : type.name();
-  std::free(text);  // NOLINT(cppcoreguidelines-no-malloc): the ABI allocates with malloc
-  return name;
-}
-
 bool is_urgent(const Node* node) noexcept { return node->ops->node_class > NodeClass::notice; }
 
 }  // namespace
@@ -42,10 +35,10 @@ ExitReason reason_of_current_exception() noexcept {
     throw;
   } catch (const std::exception& error) {
     const char* const text = error.what();
-    return ExitReason::error(readable_type_name(typeid(error)), text != nullptr ? text : "");
+    return ExitReason::error(demangle(typeid(error).name()), text != nullptr ? text : "");
   } catch (...) {
     const std::type_info* type = abi::__cxa_current_exception_type();
-    return ExitReason::error(type != nullptr ? readable_type_name(*type) : "unknown", {});
+    return ExitReason::error(type != nullptr ? demangle(type->name()) : "unknown", {});
   }
 }
 

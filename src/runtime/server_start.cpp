@@ -63,13 +63,18 @@ void link_new(Pid child) {
 
 MonitorRef monitor_new(Pid child) {
   const MonitorRef ref{current_process->runtime->next_ref()};
-  extra_of(*current_process).monitors.emplace(ref.id, child);
-  extra_of(*child.core()).watchers.emplace(ref.id, current_process->pid());
+  extra_of(*current_process).monitors.add_monitor(ref, child);
+  extra_of(*child.core()).monitors.add_watcher(ref, current_process->pid());
   return ref;
 }
 
+void monitor_as(MonitorRef ref, Pid other) {
+  extra_of(*current_process).monitors.add_monitor(ref, other);
+  static_cast<void>(send(other, make_monitor(ref, other, current_process->pid())));
+}
+
 void drop_monitor(MonitorRef ref) noexcept {
-  if (current_process->extra != nullptr) current_process->extra->monitors.erase(ref.id);
+  if (current_process->extra != nullptr) current_process->extra->monitors.take_monitor(ref);
 }
 
 void drop_link(Pid child) noexcept {

@@ -120,11 +120,11 @@ struct UnlinkSignal {
 struct DownMessage {
   Down down;
   [[nodiscard]] bool unseen(const ProcessCore& core) const noexcept {
-    return core.extra == nullptr || !core.extra->monitors.contains(down.ref.id);
+    return core.extra == nullptr || !core.extra->monitors.has_monitor(down.ref);
   }
   void act(ProcessCore& core) const {
     // A reference that is not in the table was given up by demonitor.
-    if (core.extra == nullptr || core.extra->monitors.erase(down.ref.id) == 0) return;
+    if (core.extra == nullptr || !core.extra->monitors.take_monitor(down.ref)) return;
     if (core.behaviour != nullptr) core.behaviour->on_down(core, down);
   }
 };
@@ -133,14 +133,14 @@ struct MonitorSignal {
   Pid self;
   MonitorRef ref;
   Pid watcher;
-  void act(ProcessCore& core) const { extra_of(core).watchers.emplace(ref.id, watcher); }
+  void act(ProcessCore& core) const { extra_of(core).monitors.add_watcher(ref, watcher); }
   void nobody() const { static_cast<void>(send(watcher, make_down(Down{ref, self, ExitReason::noproc}))); }
 };
 
 struct DemonitorSignal {
   MonitorRef ref;
   void act(ProcessCore& core) const {
-    if (core.extra != nullptr) core.extra->watchers.erase(ref.id);
+    if (core.extra != nullptr) core.extra->monitors.remove_watcher(ref);
   }
 };
 

@@ -35,7 +35,14 @@ std::string_view to_string(DropReason reason) noexcept {
 
 namespace detail {
 
-static_assert(sizeof(std::string) >= 32 && sizeof(EdgeCounters) >= 80, "what two stages write is 64 bytes apart");
+static_assert(sizeof(EdgeName) >= 32 && sizeof(EdgeCounters) >= 80, "what two stages write is 64 bytes apart");
+static_assert(sizeof(EdgeCounters) <= 104, "there may be many idle edges");
+
+std::string EdgeName::to_string() const {
+  if (const auto* text = std::get_if<std::unique_ptr<const std::string>>(&name_); text != nullptr) return **text;
+  const auto& stages = std::get<Stages>(name_);
+  return concat(*stages.producer_kind, "#", stages.producer, " -> ", *stages.consumer_kind, "#", stages.consumer);
+}
 
 void EdgeCounters::count_drop(DropReason reason, std::uint64_t count) {
   if (count == 0) return;
@@ -112,11 +119,15 @@ Duration EdgeCounters::blocked_at(std::uint64_t now_ms) const noexcept {
   return std::chrono::milliseconds(made->blocked_ms.load(std::memory_order_relaxed) + running);
 }
 
-std::shared_ptr<EdgeCounters> EdgeTable::add(std::string name) {
-  auto edge = std::make_shared<EdgeCounters>(std::move(name));
+void EdgeTable::let_go() const {
+  std::erase_if(edges_, [](const SharedEdge& edge) { return edge.alone(); });
+}
+
+SharedEdge EdgeTable::add(EdgeName name) {
+  SharedEdge edge(std::move(name));
   MutexLock lock(mutex_);
   if (edges_.size() >= sweep_at_) {  // now and then: what adding one costs must not grow with those that are there
-    std::erase_if(edges_, [](const std::weak_ptr<EdgeCounters>& known) { return known.expired(); });
+    let_go();
     sweep_at_ = std::max<std::size_t>(16, edges_.size() * 2);
   }
   edges_.push_back(edge);
@@ -126,11 +137,10 @@ std::shared_ptr<EdgeCounters> EdgeTable::add(std::string name) {
 std::vector<EdgeInfo> EdgeTable::list(std::uint64_t now_ms) const {
   std::vector<EdgeInfo> infos;
   MutexLock lock(mutex_);
-  for (const std::weak_ptr<EdgeCounters>& known : edges_) {
-    const std::shared_ptr<EdgeCounters> edge = known.lock();
-    if (!edge) continue;
+  let_go();
+  for (const SharedEdge& edge : edges_) {
     EdgeInfo info;
-    info.name = edge->name;
+    info.name = edge->name.to_string();
     info.asked = edge->asked.load(std::memory_order_relaxed);
     info.delivered = edge->delivered.load(std::memory_order_relaxed);
     info.dropped = edge->dropped.load(std::memory_order_relaxed);
@@ -183,8 +193,8 @@ std::optional<ProcessInfo> RuntimeBase::look_at(detail::ProcessCore& core, std::
   // Sequentially consistent with ExtraReaders::retire: what is found here stays until the reading ends.
   if (const detail::ProcessExtra* extra = core.extra.seen(); extra != nullptr) {
     info.links = extra->links.seen_size();
-    info.monitors = extra->monitors.seen_size();
-    info.monitored = extra->watchers.seen_size();
+    info.monitors = extra->monitors.monitor_count();
+    info.monitored = extra->monitors.watcher_count();
     if (extra->facts.has_name()) info.name = extra->facts.name();
     if (extra->facts.has_parent()) {
       info.parent = extra->facts.parent();

@@ -6,8 +6,10 @@
 #include "signals.hpp"
 
 #include "dagverk/base/assert.hpp"
+#include "dagverk/runtime/detail/process_value.hpp"
 #include "dagverk/runtime/runtime_base.hpp"
 
+#include <optional>
 #include <utility>
 
 namespace dagverk::this_process {
@@ -45,18 +47,15 @@ void unlink(Pid other) {
 
 MonitorRef monitor(Pid other) {
   const MonitorRef ref{runtime().next_ref()};
-  detail::extra_of(current()).monitors.emplace(ref.id, other);
-  static_cast<void>(detail::send(other, detail::make_monitor(ref, other, pid())));
+  detail::monitor_as(ref, other);
   return ref;
 }
 
 bool demonitor(MonitorRef ref) {
   detail::ProcessExtra& extra = detail::extra_of(current());
-  const auto watched = extra.monitors.find(ref.id);
-  if (watched == extra.monitors.end()) return false;
-  const Pid other = watched->second;
-  extra.monitors.erase(watched);
-  static_cast<void>(detail::send(other, detail::make_demonitor(ref)));
+  const std::optional<Pid> watched = extra.monitors.take_monitor(ref);
+  if (!watched) return false;
+  static_cast<void>(detail::send(*watched, detail::make_demonitor(ref)));
   return true;
 }
 
@@ -122,3 +121,20 @@ Async<void> sleep(Duration duration) {
 }
 
 }  // namespace dagverk::this_process
+
+namespace dagverk::detail {
+
+void set_process_value(const void* key, void* value) {
+  DAGVERK_ASSERT(current_process != nullptr);
+  ProcessExtra& extra = extra_of(*current_process);
+  extra.value_key = key;
+  extra.value = value;
+}
+
+void* process_value(const void* key) noexcept {
+  if (current_process == nullptr || current_process->extra == nullptr) return nullptr;
+  const ProcessExtra& extra = *current_process->extra;
+  return extra.value_key == key ? extra.value : nullptr;
+}
+
+}  // namespace dagverk::detail

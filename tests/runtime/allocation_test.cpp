@@ -1,39 +1,15 @@
 // What a message costs the heap once everything is warm: nothing. This program counts every `operator new`, the ones
 // for the runtime's own chunks included.
 
+#include "support/count_allocations.hpp"
+
 #include "dagverk/runtime/detail/chunk.hpp"
 #include "dagverk/runtime/gen_server.hpp"
 #include "dagverk/runtime/runtime.hpp"
 
 #include <gtest/gtest.h>
 
-#include <atomic>
 #include <cstdint>
-#include <cstdlib>
-#include <new>
-
-namespace {
-
-std::atomic<std::uint64_t> allocations{0};
-
-void* allocate(std::size_t size, std::size_t alignment) {
-  allocations.fetch_add(1, std::memory_order_relaxed);
-  // aligned_alloc wants a multiple of the alignment.
-  void* memory = std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
-  if (memory == nullptr) throw std::bad_alloc();
-  return memory;
-}
-
-}  // namespace
-
-void* operator new(std::size_t size) { return allocate(size, alignof(std::max_align_t)); }
-void* operator new(std::size_t size, std::align_val_t alignment) {
-  return allocate(size, static_cast<std::size_t>(alignment));
-}
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t /*size*/) noexcept { std::free(memory); }
-void operator delete(void* memory, std::align_val_t /*alignment*/) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t /*size*/, std::align_val_t /*alignment*/) noexcept { std::free(memory); }
 
 namespace dagverk {
 namespace {
@@ -88,9 +64,9 @@ class WarmPath : public ::testing::Test {
   template <class Work>
   static std::uint64_t count(Work&& work) {
     work();
-    const std::uint64_t before = allocations.load();
+    const std::uint64_t before = allocation_count();
     work();
-    return allocations.load() - before;
+    return allocation_count() - before;
   }
 };
 

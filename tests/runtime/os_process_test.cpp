@@ -1,5 +1,7 @@
 #include "dagverk/runtime/os_process.hpp"
 
+#include "support/temporary_folder.hpp"
+
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -73,24 +75,6 @@ struct Running {
   return text;
 }
 
-/// A folder that is removed at the end.
-class Folder {
- public:
-  Folder() {
-    std::string pattern = "/tmp/dagverk_os_process_XXXXXX";
-    EXPECT_NE(::mkdtemp(pattern.data()), nullptr);
-    path_ = pattern;
-  }
-  ~Folder() { std::filesystem::remove_all(path_); }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-  [[nodiscard]] std::string file(std::string_view name) const { return path_ + "/" + std::string(name); }
-  [[nodiscard]] const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
-
 /// A named pipe by which children report: an event to wait for.
 class Fifo {
  public:
@@ -111,7 +95,7 @@ class Fifo {
   }
 
  private:
-  Folder folder_;
+  TemporaryFolder folder_;
   std::string path_;
   int fd_ = -1;
 };
@@ -263,7 +247,7 @@ TEST(OsProcess, argument_bytes_arrive_unchanged) {
 // ---------------------------------------------------------------------------------------------------------
 
 TEST(OsProcess, mistakes_are_errors_before_anything_starts) {
-  const Folder folder;
+  const TemporaryFolder folder;
   std::ofstream(folder.file("plain")) << "text";
 
   EXPECT_EQ(start_error({}), ErrorCode::invalid_argument);
@@ -291,7 +275,7 @@ TEST(OsProcess, mistakes_are_errors_before_anything_starts) {
 }
 
 TEST(OsProcess, a_file_the_kernel_cannot_execute_is_not_started_and_never_given_to_a_shell) {
-  const Folder folder;
+  const TemporaryFolder folder;
   const std::string path = folder.file("script_without_interpreter");
   std::ofstream(path) << "echo a shell ran this\n";
   std::filesystem::permissions(path, std::filesystem::perms::owner_all);
@@ -307,7 +291,7 @@ TEST(OsProcess, a_file_the_kernel_cannot_execute_is_not_started_and_never_given_
 }
 
 TEST(OsProcess, relative_entries_of_path_are_passed_over) {
-  const Folder folder;
+  const TemporaryFolder folder;
   const std::string path = folder.file("only_here");
   std::filesystem::copy_file("/bin/true", path);
   const std::string before = ::getenv("PATH");
@@ -508,7 +492,7 @@ TEST(OsProcess, kill_sends_the_signal_given) {
 
 TEST(OsProcess, a_child_asked_to_end_before_its_start_never_runs) {
   const Spawner spawner = make_spawner();
-  const Folder folder;
+  const TemporaryFolder folder;
   std::promise<void> blocked;
   std::promise<void> release;
   ASSERT_TRUE(spawner->start({.argv = {"true"}}, [&](OsProcessResult) {

@@ -12,6 +12,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -30,6 +31,9 @@ enum class OutputKeep : std::uint8_t { head, tail };
 struct OsProcessCapture {
   std::size_t limit_bytes = 1024UL * 1024UL;  ///< 0 keeps nothing
   OutputKeep keep = OutputKeep::head;
+  /// Is given all that is written, piece by piece as it is read, before the limit cuts it. Called on the spawner's
+  /// thread, for the last time before the result is delivered: must be short and must not throw.
+  std::function<void(std::string_view piece)> tap = nullptr;
 };
 
 /// Resource limits of the child (setrlimit); absent means inherited. A limit above our own hard limit becomes that one.
@@ -39,6 +43,8 @@ struct OsProcessLimits {
   std::optional<std::uint64_t> open_files_count = {};
   std::optional<std::uint64_t> file_size_bytes = {};
   std::optional<std::uint64_t> core_size_bytes = 0;  ///< no core files, unless asked for
+
+  friend bool operator==(const OsProcessLimits&, const OsProcessLimits&) = default;
 };
 
 /// What to run and within which bounds.

@@ -21,6 +21,7 @@ struct RestartBackoff {
   Duration max = std::chrono::seconds(30);
   std::uint32_t factor = 2;  ///< 1 to 100
   Duration reset_after{0};   ///< what has run for this long since its last restart begins at `initial` again; 0: `max`
+  friend bool operator==(const RestartBackoff&, const RestartBackoff&) noexcept = default;
 };
 
 /// Errors: `invalid_argument`, naming the field, its value and the range.

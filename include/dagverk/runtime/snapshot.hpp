@@ -13,6 +13,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <variant>
 #include <vector>
 
 namespace dagverk {
@@ -127,11 +128,32 @@ struct EdgeTimes {
   std::size_t step_count DAGVERK_GUARDED_BY(mutex) = 0;
 };
 
+/// What an edge is called. The text for two stages is made when somebody asks: there may be many, and few ever do.
+class EdgeName {
+ public:
+  EdgeName(std::string text)  // NOLINT(google-explicit-constructor): a text is a name
+      : name_(std::make_unique<const std::string>(std::move(text))) {}
+  /// Two stages; the names of their types live as long as the program.
+  EdgeName(const std::string_view& producer_kind, Pid producer, const std::string_view& consumer_kind, Pid consumer)
+      : name_(Stages{&producer_kind, producer.number(), &consumer_kind, consumer.number()}) {}
+
+  [[nodiscard]] std::string to_string() const;
+
+ private:
+  struct Stages {
+    const std::string_view* producer_kind;
+    std::uint64_t producer;
+    const std::string_view* consumer_kind;
+    std::uint64_t consumer;
+  };
+  std::variant<Stages, std::unique_ptr<const std::string>> name_;
+};
+
 /// The counters of one edge; written by the stage that owns it, read by snapshots.
 struct EdgeCounters {
   using Drops = std::array<std::atomic<std::uint64_t>, drop_reason_count>;
 
-  explicit EdgeCounters(std::string edge_name) : name(std::move(edge_name)) {}
+  explicit EdgeCounters(EdgeName edge_name) noexcept : name(std::move(edge_name)) {}
   EdgeCounters(const EdgeCounters&) = delete;
   EdgeCounters& operator=(const EdgeCounters&) = delete;
   ~EdgeCounters() {
@@ -157,7 +179,7 @@ struct EdgeCounters {
   // enough apart (64 bytes) to be on different cache lines wherever this object begins.
   std::atomic<std::uint64_t> asked{0};
   std::atomic<std::uint64_t> delivered{0};
-  const std::string name;
+  const EdgeName name;
   std::atomic<std::uint64_t> dropped{0};
   std::atomic<std::uint64_t> buffered{0};
   std::atomic<Drops*> drops{nullptr};      ///< made by the first drop: most edges never drop anything
@@ -166,21 +188,56 @@ struct EdgeCounters {
   std::atomic<std::uint64_t> sent{0};
 
  private:
+  friend class SharedEdge;
   [[nodiscard]] EdgeTimes& made_times();
   void begin_step(std::uint64_t now_ms);
+
+  std::atomic<std::uint32_t> holders_{1};
 };
 
-/// The edges of one runtime. An edge is listed for as long as somebody holds its counters.
+/// One holder of an edge's counters: the last one frees them. Smaller than a std::shared_ptr, and so are they.
+///
+/// Threads: each object one at a time; the holders of one edge any.
+class SharedEdge {
+ public:
+  SharedEdge() noexcept = default;
+  explicit SharedEdge(EdgeName name) : edge_(new EdgeCounters(std::move(name))) {}
+  SharedEdge(const SharedEdge& other) noexcept : edge_(other.edge_) {
+    if (edge_ != nullptr) edge_->holders_.fetch_add(1, std::memory_order_relaxed);  // there is one, which cannot leave
+  }
+  SharedEdge(SharedEdge&& other) noexcept : edge_(std::exchange(other.edge_, nullptr)) {}
+  SharedEdge& operator=(SharedEdge other) noexcept {
+    std::swap(edge_, other.edge_);
+    return *this;
+  }
+  ~SharedEdge() {
+    // What each holder has written is there for the last, who frees it.
+    if (edge_ != nullptr && edge_->holders_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete edge_;
+  }
+
+  [[nodiscard]] EdgeCounters& operator*() const noexcept { return *edge_; }
+  [[nodiscard]] EdgeCounters* operator->() const noexcept { return edge_; }
+  /// Nobody else holds it, nor can again.
+  [[nodiscard]] bool alone() const noexcept { return edge_->holders_.load(std::memory_order_acquire) == 1; }
+
+ private:
+  EdgeCounters* edge_ = nullptr;
+};
+
+/// The edges of one runtime. An edge is listed for as long as somebody else holds its counters, too.
+///
+/// Bounds: those that are over are let go when the table has doubled, or when it is listed.
 class EdgeTable {
  public:
-  /// Shared by the stage that counts and by snapshots; ends with the last of them.
-  [[nodiscard]] std::shared_ptr<EdgeCounters> add(std::string name);
+  [[nodiscard]] SharedEdge add(EdgeName name);
   /// As of `now_ms` of the coarse clock.
   [[nodiscard]] std::vector<EdgeInfo> list(std::uint64_t now_ms) const;
 
  private:
+  void let_go() const DAGVERK_REQUIRES(mutex_);
+
   mutable Mutex mutex_;
-  mutable std::vector<std::weak_ptr<EdgeCounters>> edges_ DAGVERK_GUARDED_BY(mutex_);
+  mutable std::vector<SharedEdge> edges_ DAGVERK_GUARDED_BY(mutex_);
   std::size_t sweep_at_ DAGVERK_GUARDED_BY(mutex_) = 16;
 };
 

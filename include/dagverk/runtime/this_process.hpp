@@ -51,6 +51,9 @@ void drop_link(Pid child) noexcept;
 void link_new(Pid child);
 [[nodiscard]] MonitorRef monitor_new(Pid child);
 void drop_monitor(MonitorRef ref) noexcept;
+/// Monitors `other` by a reference that nobody has used, or by which `other` may monitor the running process: two that
+/// watch each other need one for both.
+void monitor_as(MonitorRef ref, Pid other);
 
 /// Asks a process to end in order; answered when it has.
 struct StopMessage {
