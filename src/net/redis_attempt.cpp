@@ -23,11 +23,11 @@ constexpr std::size_t greeting_items_max = 1 << 12;
   return concat(std::chrono::duration_cast<std::chrono::milliseconds>(time).count(), " ms");
 }
 
-[[nodiscard]] RedisCommand auth_with(const std::string& user, const std::string& password) {
+}  // namespace
+
+RedisCommand auth_with(const std::string& user, const std::string& password) {
   return user.empty() ? RedisCommand("AUTH", password) : RedisCommand("AUTH", user, password);
 }
-
-}  // namespace
 
 RedisAttempt::RedisAttempt(asio::io_context& io, const RedisOptions& options, TlsContext tls, Done done)
     : io_(io),

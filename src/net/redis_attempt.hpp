@@ -20,6 +20,9 @@
 
 namespace dagverk::net {
 
+/// AUTH, for a user or, when it is empty, for the default one.
+[[nodiscard]] RedisCommand auth_with(const std::string& user, const std::string& password);
+
 /// A connection that commands can be sent on: authenticated, in its database, and the server is not loading.
 struct RedisReady {
   std::shared_ptr<RedisTransport> transport;

@@ -100,6 +100,7 @@ void RedisClient::Session::stop() {
     self->tick_timer_.cancel();
     self->unblock_timer_.cancel();
     if (self->attempt_ != nullptr) std::exchange(self->attempt_, nullptr)->cancel();
+    if (self->watch_ != nullptr) std::exchange(self->watch_, nullptr)->cancel();
     const Error why(ErrorCode::cancelled, "the Redis client ends");
     if (self->link_ != nullptr) self->break_off(why);
     self->fail_queue(why);
@@ -165,6 +166,7 @@ void RedisClient::Session::attempted(Result<RedisReady> ready) {
   up_since_ = loop_.clock().steady_now();
   connects_.fetch_add(1);
   set_state(RedisState::up, last_error_);
+  watch_sentinel();
   check_later();
   read();
   write();
@@ -176,11 +178,35 @@ void RedisClient::Session::check_later() {
   const auto most = static_cast<std::uint64_t>(options_.sentinel_check.count());
   check_timer_.expires_after(Duration(most - loop_.random().below(most / 4 + 1)));
   check_timer_.async_wait([self = shared_from_this()](error_code failure) {
-    if (failure || self->link_ == nullptr || self->stopping_) return;
-    self->check_ = std::make_shared<RedisAttempt>(self->loop_.io(), self->options_, self->tls_,
-                                                  [self](const Result<RedisReady>& master) { self->checked(master); });
-    self->check_->begin_asking(self->sentinel_);
+    if (!failure && self->link_ != nullptr && !self->stopping_) self->check_now();
   });
+}
+
+void RedisClient::Session::check_now() {
+  check_timer_.cancel();
+  if (check_ != nullptr) std::exchange(check_, nullptr)->cancel();
+  check_ = std::make_shared<RedisAttempt>(
+      loop_.io(), options_, tls_,
+      [self = shared_from_this()](const Result<RedisReady>& master) { self->checked(master); });
+  check_->begin_asking(sentinel_);
+}
+
+/// The Sentinel that answered last tells of a failover in the moment it happens; asking is for when that is missed.
+void RedisClient::Session::watch_sentinel() {
+  if (options_.url.kind != RedisUrl::Kind::sentinel || stopping_ || (watch_ != nullptr && watch_->alive())) return;
+  watch_ = std::make_shared<RedisSentinelWatch>(loop_.io(), options_, tls_,
+                                                [self = shared_from_this()] { self->master_switched(); });
+  watch_->begin(options_.url.addresses[sentinel_]);
+}
+
+void RedisClient::Session::master_switched() {
+  if (stopping_) return;
+  if (link_ != nullptr) {
+    check_now();
+  } else if (attempt_ == nullptr) {  // it waits before it tries again: no more
+    retry_timer_.cancel();
+    attempt();
+  }
 }
 
 void RedisClient::Session::checked(const Result<RedisReady>& master) {
@@ -188,6 +214,7 @@ void RedisClient::Session::checked(const Result<RedisReady>& master) {
   check_ = nullptr;
   if (master && master->server != server_) leaving_ = true;
   leave_if_drained();
+  watch_sentinel();
   if (link_ != nullptr) check_later();
 }
 

@@ -4,6 +4,7 @@
 #include "net/redis_loop.hpp"
 #include "net/redis_reader.hpp"
 #include "net/redis_transport.hpp"
+#include "net/redis_watch.hpp"
 
 #include "dagverk/base/mutex.hpp"
 #include "dagverk/net/redis_client.hpp"
@@ -104,6 +105,9 @@ class RedisClient::Session : public std::enable_shared_from_this<Session> {
   void attempted(Result<RedisReady> ready);
   void try_again_later(const Error& cause);
   void check_later();
+  void check_now();
+  void watch_sentinel();
+  void master_switched();
   void checked(const Result<RedisReady>& master);
   void set_state(RedisState state, const Error& cause);
 
@@ -160,6 +164,7 @@ class RedisClient::Session : public std::enable_shared_from_this<Session> {
   std::shared_ptr<Link> link_;
   std::shared_ptr<RedisAttempt> attempt_;
   std::shared_ptr<RedisAttempt> check_;  // asks the Sentinels
+  std::shared_ptr<RedisSentinelWatch> watch_;
   boost::asio::steady_timer retry_timer_;
   boost::asio::steady_timer check_timer_;
   boost::asio::steady_timer tick_timer_;

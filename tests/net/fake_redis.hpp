@@ -1,13 +1,12 @@
 #pragma once
 
-#include <arpa/inet.h>
-#include <atomic>
-#include <condition_variable>
+#include "support/loopback_listener.hpp"
+
 #include <cstdint>
 #include <cstdlib>
 #include <functional>
 #include <mutex>
-#include <netinet/in.h>
+#include <set>
 #include <string>
 #include <string_view>
 #include <sys/socket.h>
@@ -19,7 +18,7 @@
 namespace dagverk {
 
 /// A server that says what a test wants, right or wrong: a socket on a free port of the loopback interface, whose
-/// connections are served one after the other by `serve`, on a thread of its own.
+/// connections are served by `serve` on threads of its own: one after the other, or all at once.
 class FakeRedis {
  public:
   class Connection {
@@ -89,18 +88,9 @@ class FakeRedis {
   };
   /// Serves the connection of that number, from 0; it is closed when this returns.
   using Serve = std::function<void(Connection&, int)>;
+  enum class Order : std::uint8_t { one_by_one, at_once };
 
-  explicit FakeRedis(Serve serve) : serve_(std::move(serve)) {
-    listener_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof address;
-    if (::bind(listener_, reinterpret_cast<sockaddr*>(&address), size) != 0 || ::listen(listener_, 16) != 0 ||
-        ::getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &size) != 0) {
-      std::abort();
-    }
-    port_ = ntohs(address.sin_port);
+  explicit FakeRedis(Serve serve, Order order = Order::one_by_one) : serve_(std::move(serve)), order_(order) {
     thread_ = std::thread([this] { run(); });
   }
   FakeRedis(const FakeRedis&) = delete;
@@ -110,43 +100,52 @@ class FakeRedis {
     {
       const std::lock_guard lock(mutex_);
       ended_ = true;
-      if (current_ >= 0) ::shutdown(current_, SHUT_RDWR);
+      for (const int socket : open_) ::shutdown(socket, SHUT_RDWR);
     }
-    ::shutdown(listener_, SHUT_RDWR);
+    listener_.stop();
     thread_.join();
-    ::close(listener_);
+    for (std::thread& server : servers_) server.join();
   }
 
-  [[nodiscard]] std::uint16_t port() const noexcept { return port_; }
-  [[nodiscard]] std::string url() const { return "redis://127.0.0.1:" + std::to_string(port_); }
+  [[nodiscard]] std::uint16_t port() const noexcept { return listener_.port(); }
+  [[nodiscard]] std::string url() const { return "redis://127.0.0.1:" + std::to_string(port()); }
 
  private:
   void run() {
     for (int number = 0;; ++number) {
-      const int socket = ::accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC);
+      const int socket = listener_.accept();
       {
         const std::lock_guard lock(mutex_);
         if (ended_ || socket < 0) {
           if (socket >= 0) ::close(socket);
           return;
         }
-        current_ = socket;
+        open_.insert(socket);
       }
-      Connection connection(socket);
-      serve_(connection, number);
-      const std::lock_guard lock(mutex_);
-      current_ = -1;
-      ::close(socket);
+      if (order_ == Order::one_by_one) {
+        serve(socket, number);
+      } else {
+        servers_.emplace_back([this, socket, number] { serve(socket, number); });
+      }
     }
   }
 
+  void serve(int socket, int number) {
+    Connection connection(socket);
+    serve_(connection, number);
+    const std::lock_guard lock(mutex_);
+    open_.erase(socket);
+    ::close(socket);
+  }
+
   const Serve serve_;
-  int listener_ = -1;
-  std::uint16_t port_ = 0;
+  const Order order_;
+  const LoopbackListener listener_;
   std::thread thread_;
+  std::vector<std::thread> servers_;  // of the accepting thread, then of the destructor
   std::mutex mutex_;
   bool ended_ = false;
-  int current_ = -1;
+  std::set<int> open_;
 };
 
 }  // namespace dagverk

@@ -1,13 +1,13 @@
 #pragma once
 
+#include "support/loopback_listener.hpp"
+
 #include <algorithm>
-#include <arpa/inet.h>
 #include <condition_variable>
 #include <cstdint>
 #include <cstdlib>
 #include <functional>
 #include <mutex>
-#include <netinet/in.h>
 #include <string>
 #include <sys/socket.h>
 #include <thread>
@@ -38,18 +38,6 @@ class FarServer {
 
   explicit FarServer(Mood mood = Mood::answers, std::string answer = "HTTP/1.1 204 No Content\r\n\r\n")
       : mood_(mood), answer_(std::move(answer)) {
-    listener_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    const int small = 4096;  // so that a deaf end soon takes no more
-    static_cast<void>(::setsockopt(listener_, SOL_SOCKET, SO_RCVBUF, &small, sizeof small));
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof address;
-    if (::bind(listener_, reinterpret_cast<sockaddr*>(&address), size) != 0 || ::listen(listener_, 16) != 0 ||
-        ::getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &size) != 0) {
-      std::abort();
-    }
-    port_ = ntohs(address.sin_port);
     thread_ = std::thread([this] { serve(); });
   }
   FarServer(const FarServer&) = delete;
@@ -77,20 +65,19 @@ class FarServer {
     const std::lock_guard lock(mutex_);
     return seen_;
   }
-  [[nodiscard]] std::uint16_t port() const noexcept { return port_; }
+  [[nodiscard]] std::uint16_t port() const noexcept { return listener_.port(); }
   [[nodiscard]] std::string url(const std::string& path) const {
-    return "http://127.0.0.1:" + std::to_string(port_) + path;
+    return "http://127.0.0.1:" + std::to_string(port()) + path;
   }
   /// Nobody listens any more.
   void close() {
     if (!thread_.joinable()) return;
-    ::shutdown(listener_, SHUT_RDWR);
+    listener_.stop();
     {
       const std::lock_guard lock(mutex_);
       hang_up();
     }
     thread_.join();
-    ::close(listener_);
   }
 
  private:
@@ -101,7 +88,7 @@ class FarServer {
 
   void serve() {
     for (;;) {
-      const int connection = ::accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC);
+      const int connection = listener_.accept();
       if (connection < 0) return;
       Mood mood{};
       {
@@ -149,8 +136,7 @@ class FarServer {
     return {bytes.substr(0, head), bytes.substr(head + 4)};
   }
 
-  int listener_ = -1;
-  std::uint16_t port_ = 0;
+  const LoopbackListener listener_{4096};  // so that a deaf end soon takes no more
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   Mood mood_;

@@ -65,17 +65,29 @@ TEST_F(RedisSentinelTest, when_the_master_dies_its_successor_is_found) {
   EXPECT_EQ(shown(ask(*client, "SET", "k", 2)), "+OK");
 }
 
-TEST_F(RedisSentinelTest, when_the_master_is_replaced_its_successor_is_found) {
+/// By asking often, or by what the Sentinel tells: then asking would come an hour later.
+class RedisFailoverTest : public RedisSentinelTest, public testing::WithParamInterface<Duration> {};
+INSTANTIATE_TEST_SUITE_P(Ways, RedisFailoverTest, testing::Values(50ms, 1h),
+                         [](const testing::TestParamInfo<Duration>& tested) {
+                           return std::string(tested.param < 1s ? "asking" : "told");
+                         });
+
+TEST_P(RedisFailoverTest, when_the_master_is_replaced_its_successor_is_found) {
   Watched servers;
   StateLog states;
   RedisOptions options{.url = parse_redis_url("redis-sentinel://" + address_of(*servers.sentinel) + "/main").value(),
                        .wait_for_connection = 60s,
-                       .sentinel_check = 50ms,
+                       .sentinel_check = GetParam(),
                        .on_state = states.listener()};
   const auto client = RedisClient::start(*io_, std::move(options)).value();
   ASSERT_EQ(shown(ask(*client, "SET", "k", 1)), "+OK");
   ASSERT_EQ(shown(ask(*client, "WAIT", 1, 60000)), "1");
   const auto admin = RedisClient::start(*io_, {.url = parse_redis_url(servers.sentinel->url()).value()}).value();
+  // A listener, or nobody is told.
+  ASSERT_TRUE(eventually([&] {
+    const Reply clients = ask(*admin, "CLIENT", "LIST");
+    return clients && clients->text().find(" sub=1 ") != std::string_view::npos;
+  }));
   // Until the replica is known to be good.
   ASSERT_TRUE(eventually([&] { return ask(*admin, "SENTINEL", "FAILOVER", "main").has_value(); }));
   // The old master goes on for ten seconds as if nothing had happened: only the Sentinel tells.
@@ -107,7 +119,8 @@ TEST_F(RedisSentinelTest, silent_and_confused_sentinels_are_passed_over) {
     connection.say("*2\r\n$1\r\nx\r\n$5\r\n99999\r\n");
     connection.stay_silent();
   });
-  FakeRedis good([&server](FakeRedis::Connection& connection, int /*number*/) {
+  FakeRedis good([&server](FakeRedis::Connection& connection, int number) {
+    if (number > 0) return connection.stay_silent();  // it is listened to
     EXPECT_EQ(connection.command(), (std::vector<std::string>{"AUTH", "watcher", "pw"}));
     connection.say("+OK\r\n");
     EXPECT_EQ(connection.command(), (std::vector<std::string>{"SENTINEL", "get-master-addr-by-name", "main"}));

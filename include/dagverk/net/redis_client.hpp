@@ -68,14 +68,16 @@ struct RedisOptions {
   Duration wait_for_connection = std::chrono::seconds(2);    ///< of a command that cannot be sent; 0: not at all
   Duration reconnect_first = std::chrono::milliseconds(20);  ///< doubled at each failure; jitter takes up to half
   Duration reconnect_max = std::chrono::seconds(1);
-  Duration dead_after = std::chrono::seconds(10);     ///< an idle peer that vanished (TCP keepalive)
-  Duration sentinel_check = std::chrono::seconds(3);  ///< how often Sentinels are asked whether the master has changed
-  std::size_t queued_bytes_max = 64 << 20;            ///< not yet written
-  std::size_t commands_max = 1 << 17;                 ///< sent or queued, and not yet answered; a batch is one
-  std::size_t reply_bytes_max = 64 << 20;             ///< of one reply, all its strings
-  std::size_t reply_items_max = 1 << 20;              ///< of one reply, all its arrays
-  bool require_master = false;                        ///< only a master will do; with Sentinels always
-  std::vector<RedisScript> scripts = {};              ///< loaded at each connect
+  Duration dead_after = std::chrono::seconds(10);  ///< an idle peer that vanished (TCP keepalive)
+  /// How often Sentinels are asked whether the master has changed, in case their telling so at once (`+switch-master`)
+  /// was missed.
+  Duration sentinel_check = std::chrono::seconds(3);
+  std::size_t queued_bytes_max = 64 << 20;  ///< not yet written
+  std::size_t commands_max = 1 << 17;       ///< sent or queued, and not yet answered; a batch is one
+  std::size_t reply_bytes_max = 64 << 20;   ///< of one reply, all its strings
+  std::size_t reply_items_max = 1 << 20;    ///< of one reply, all its arrays
+  bool require_master = false;              ///< only a master will do; with Sentinels always
+  std::vector<RedisScript> scripts = {};    ///< loaded at each connect
   /// Told of each change, on the io thread; must not block, nor throw, nor destroy the client.
   std::function<void(const RedisStateChange&)> on_state = {};
 };
