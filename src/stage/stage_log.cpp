@@ -1,23 +1,18 @@
 #include "dagverk/stage/detail/stage_log.hpp"
 
 #include "dagverk/base/concat.hpp"
+#include "dagverk/base/demangle.hpp"
 #include "dagverk/runtime/this_process.hpp"
 #include "dagverk/stage/dispatchers/demand.hpp"
 
-#include <cstdlib>
 #include <cxxabi.h>
 #include <exception>
 #include <typeinfo>
+#include <utility>
 
 namespace dagverk::detail {
 
-std::string readable_name(const std::type_info& type) {
-  int status = 0;
-  char* text = abi::__cxa_demangle(type.name(), nullptr, nullptr, &status);
-  std::string name = status == 0 ? text : type.name();
-  std::free(text);  // NOLINT(cppcoreguidelines-no-malloc): the ABI allocates with malloc
-  return name;
-}
+std::string readable_name(const std::type_info& type) { return demangle(type.name()); }
 
 ExitReason reason_of_thrown() noexcept {
   const std::type_info* type = abi::__cxa_current_exception_type();
@@ -31,14 +26,10 @@ ExitReason reason_of_thrown() noexcept {
   }
 }
 
-std::shared_ptr<EdgeCounters> make_edge(std::string_view producer_name, Pid producer, std::string_view consumer_name,
-                                        Pid consumer) {
-  return this_process::runtime().edges().add(
-      concat(producer_name, "#", producer.number(), " -> ", consumer_name, "#", consumer.number()));
-}
+SharedEdge make_edge(EdgeName name) { return this_process::runtime().edges().add(std::move(name)); }
 
-std::shared_ptr<EdgeCounters> make_buffer_edge(std::string_view producer_name, Pid producer) {
-  return this_process::runtime().edges().add(concat(producer_name, "#", producer.number(), " buffer"));
+SharedEdge make_buffer_edge(std::string_view producer_name, Pid producer) {
+  return make_edge(concat(producer_name, "#", producer.number(), " buffer"));
 }
 
 void warn_discarded(std::string_view producer_name, std::uint64_t count) {

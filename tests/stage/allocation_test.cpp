@@ -1,5 +1,8 @@
 // What events cost the heap once everything is warm: nothing; where batches stand in queues, those take a block for
-// several batches now and then. This program counts every `operator new`.
+// several batches now and then. And what a subscription costs that nothing comes by. This program counts every
+// `operator new`.
+
+#include "support/count_allocations.hpp"
 
 #include "dagverk/runtime/detail/chunk.hpp"
 #include "dagverk/runtime/runtime.hpp"
@@ -9,40 +12,16 @@
 #include "dagverk/stage/dispatchers/partition.hpp"
 #include "dagverk/stage/producer.hpp"
 #include "dagverk/stage/producer_consumer.hpp"
+#include "dagverk/stage/stage_control.hpp"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
-#include <cstdlib>
 #include <memory>
-#include <new>
 #include <utility>
 #include <vector>
-
-namespace {
-
-std::atomic<std::uint64_t> allocations{0};
-
-void* allocate(std::size_t size, std::size_t alignment) {
-  allocations.fetch_add(1, std::memory_order_relaxed);
-  // aligned_alloc wants a multiple of the alignment.
-  void* memory = std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
-  if (memory == nullptr) throw std::bad_alloc();
-  return memory;
-}
-
-}  // namespace
-
-void* operator new(std::size_t size) { return allocate(size, alignof(std::max_align_t)); }
-void* operator new(std::size_t size, std::align_val_t alignment) {
-  return allocate(size, static_cast<std::size_t>(alignment));
-}
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t /*size*/) noexcept { std::free(memory); }
-void operator delete(void* memory, std::align_val_t /*alignment*/) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t /*size*/, std::align_val_t /*alignment*/) noexcept { std::free(memory); }
 
 namespace dagverk {
 namespace {
@@ -121,11 +100,11 @@ class WarmEvents : public ::testing::Test {
   }
   /// How often the heap was asked while `deliveries` events came, of `events` that were given.
   std::uint64_t count(ServerRef<Source> source, std::uint64_t events, std::uint64_t deliveries) {
-    const std::uint64_t before = allocations.load();
+    const std::uint64_t before = allocation_count();
     const std::uint64_t until = count_.load() + deliveries;
     source.cast(Source::Give{events});
     for (std::uint64_t now = count_.load(); now < until; now = count_.load()) count_.wait(now);
-    return allocations.load() - before;
+    return allocation_count() - before;
   }
 
   std::atomic<std::uint64_t> count_{0};
@@ -160,6 +139,58 @@ TEST_F(WarmEvents, partitions_cost_the_heap_next_to_nothing) {
   serve(source, 4);
   count(source, many, many);
   EXPECT_LE(count(source, many, many), many / 1000);  // queues grow and shrink, a block for some twenty batches
+}
+
+/// Subscribes once to each of many producers.
+class Listener : public Consumer<Listener, Event> {
+ public:
+  struct Subscribe {
+    using Reply = void;
+    const std::vector<ServerRef<Source>>* sources;
+    SubscribeOptions<Event> options;
+  };
+  Result<void> handle_call(Subscribe subscribe) {
+    for (const ServerRef<Source> source : *subscribe.sources) {
+      const Result<SubscriptionId> done = subscribe_to(ProducerRef<Event>(source), subscribe.options);
+      if (!done) return done.error();
+    }
+    return {};
+  }
+  void handle_events(const Batch<Event>& /*events*/) {}
+};
+
+class IdleSubscriptions : public WarmEvents {
+ protected:
+  /// Bytes of the heap for each of so many producers' subscriptions to as many consumers, all with the same options.
+  std::uint64_t bytes_each(std::size_t side, const SubscribeOptions<Event>& options) {
+    std::vector<ServerRef<Source>> sources;
+    std::vector<ServerRef<Listener>> listeners;
+    for (std::size_t index = 0; index < side; ++index) {
+      sources.push_back(runtime_.start<Source>(broadcast_dispatcher<Event>()).value());
+      listeners.push_back(runtime_.start<Listener>().value());
+    }
+    const std::uint64_t before = allocated_bytes();
+    for (const ServerRef<Listener> listener : listeners) {
+      EXPECT_TRUE(listener.call_blocking<Listener::Subscribe>(&sources, options));
+    }
+    for (const ServerRef<Source> source : sources) {  // answered behind the last subscription
+      EXPECT_EQ(stage_status_blocking(source)->consumers.size(), side);
+    }
+    return (allocated_bytes() - before) / (side * side);
+  }
+};
+
+TEST_F(IdleSubscriptions, cost_at_most_512_bytes_both_sides_together) {
+  SubscribeOptions<Event> options;
+  options.cancel = CancelMode::temporary;
+  EXPECT_LE(bytes_each(100, options), 512U);
+  EXPECT_GE(bytes_each(100, options), 256U);  // or something is not counted
+}
+
+TEST_F(IdleSubscriptions, with_options_of_their_own_cost_at_most_704_bytes) {
+  SubscribeOptions<Event> options;
+  options.selector = [](const Event& event) { return event % 2 == 0; };
+  EXPECT_LE(bytes_each(100, options), 704U);
 }
 
 }  // namespace

@@ -39,7 +39,7 @@ class RawConsumer : public GenServer<RawConsumer> {
     producer_ = subscribe.producer.pid();
     options_ = subscribe.options;
     id_ = SubscriptionId{runtime().next_ref()};
-    edge_ = detail::make_edge("producer", producer_, "raw", this_process::pid());
+    edge_ = detail::make_edge(std::string("raw"));
     post_subscribe();
   }
   void handle_cast(SubscribeAgain /*again*/) { post_subscribe(); }
@@ -60,8 +60,8 @@ class RawConsumer : public GenServer<RawConsumer> {
 
  private:
   void post_subscribe() {
-    post(*ops_->subscribe,
-         detail::SubscribeMessage<int>{id_, this_process::pid(), &detail::consumer_ops<RawConsumer>, options_, edge_});
+    post(*ops_->subscribe, detail::SubscribeMessage<int>{id_, this_process::pid(), &detail::consumer_ops<RawConsumer>,
+                                                         detail::KeptOptions<int>(options_), edge_});
   }
   template <class Message>
   void post(const detail::NodeOps& ops, Message message) {
@@ -73,7 +73,7 @@ class RawConsumer : public GenServer<RawConsumer> {
   Pid producer_;
   SubscribeOptions<int> options_;
   SubscriptionId id_;
-  std::shared_ptr<detail::EdgeCounters> edge_;  // as between two stages
+  detail::SharedEdge edge_;  // as between two stages
 };
 
 /// Sends events to a consumer that no producer has emitted.

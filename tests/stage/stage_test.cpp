@@ -82,6 +82,76 @@ TEST(Stage, what_a_dispatcher_sends_in_excess_is_handled_and_not_asked_for_again
   EXPECT_EQ(world.log.count("stage.events_in_excess"), 1U);
 }
 
+/// Writes down whose options it is shown.
+class OptionsReader final : public Dispatcher<int> {
+ public:
+  using Read = std::vector<const SubscribeOptions<int>*>;
+  explicit OptionsReader(Read& read) : read_(read) {}
+  Result<void> subscribe(Outlet<int>& outlet) override {
+    read_.push_back(&outlet.options());
+    return {};
+  }
+  void ask(Outlet<int>& /*outlet*/, std::uint64_t /*count*/) override {}
+  void cancel(Outlet<int>& /*outlet*/) override {}
+  std::uint64_t demand() const noexcept override { return 0; }
+  void dispatch(Batch<int>& /*events*/) override {}
+
+ private:
+  Read& read_;
+};
+
+class OptionsSource : public Producer<OptionsSource, int> {
+ public:
+  explicit OptionsSource(OptionsReader::Read& read) : Producer(std::make_unique<OptionsReader>(read)) {}
+};
+
+TEST(Stage, each_subscription_has_its_own_options_and_equal_ones_are_kept_once) {
+  World world;
+  Seen seen;
+  OptionsReader::Read read;
+  auto source = world.runtime.start<OptionsSource>(std::ref(read)).value();
+  const auto with = [](auto change) {
+    SubscribeOptions<int> options = demand(4, 2);
+    change(options);
+    return options;
+  };
+  const Overflow<int> newest = KeepNewest{5};
+  const std::vector<SubscribeOptions<int>> given = {
+      demand(4, 2),
+      demand(4, 2),
+      demand(6, 2),
+      demand(6, 3),
+      with([](auto& options) { options.min_demand.reset(); }),
+      with([](auto& options) { options.cancel = CancelMode::transient; }),
+      with([](auto& options) { options.manual = true; }),
+      with([](auto& options) { options.selector = [](int event) { return event > 1; }; }),
+      with([](auto& options) { options.selector = [](int event) { return event > 2; }; }),
+      with([](auto& options) { options.partition = 1; }),
+      with([](auto& options) { options.partition = "one"; }),
+      with([&](auto& options) { options.overflow = newest; }),
+      with([&](auto& options) { options.overflow = newest; }),
+      with([](auto& options) { options.overflow = KeepNewest{5}; }),
+      with([](auto& options) { options.unmerged = true; }),
+  };
+  for (const SubscribeOptions<int>& options : given) world.sink(seen, source, options);
+  ASSERT_EQ(read.size(), given.size());
+  for (std::size_t index = 0; index < given.size(); ++index) {
+    const SubscribeOptions<int>& kept = *read[index];
+    EXPECT_EQ(kept.max_demand, given[index].max_demand);
+    EXPECT_EQ(kept.min_demand, given[index].min_demand);
+    EXPECT_EQ(kept.cancel, given[index].cancel);
+    EXPECT_EQ(kept.manual, given[index].manual);
+    EXPECT_EQ(kept.partition, given[index].partition);
+    EXPECT_EQ(kept.overflow, given[index].overflow);
+    EXPECT_EQ(kept.unmerged, given[index].unmerged);
+    if (kept.selector) {
+      EXPECT_EQ(kept.selector(2), index == 7);
+    }
+    const bool shared = index != 0 && read[index] == read[index - 1];
+    EXPECT_EQ(shared, index == 1 || index == 12) << index;
+  }
+}
+
 TEST(Stage, a_coroutine_handle_demand_emits_later) {
   class Fetcher : public Producer<Fetcher, int> {
    public:

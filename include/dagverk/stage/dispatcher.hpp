@@ -3,6 +3,7 @@
 #include "dagverk/runtime/exit_reason.hpp"
 #include "dagverk/runtime/snapshot.hpp"
 #include "dagverk/stage/batch.hpp"
+#include "dagverk/stage/detail/kept_options.hpp"
 #include "dagverk/stage/options.hpp"
 #include "dagverk/stage/subscription.hpp"
 
@@ -24,11 +25,11 @@ class Outlet {
 
   [[nodiscard]] SubscriptionId id() const noexcept { return id_; }
   [[nodiscard]] Pid consumer() const noexcept { return consumer_; }
-  [[nodiscard]] const SubscribeOptions<Event>& options() const noexcept { return options_; }
+  [[nodiscard]] const SubscribeOptions<Event>& options() const noexcept { return *options_; }
 
   /// True when this subscription has an overflow rule other than `wait`: it takes events beyond what its consumer asked
   /// for, so that a dispatcher need never hold back events for its sake.
-  [[nodiscard]] bool elastic() const noexcept { return !options_.overflow.waits(); }
+  [[nodiscard]] bool elastic() const noexcept { return elastic_; }
   /// Of an elastic subscription: what its consumer has asked for and was not sent yet.
   [[nodiscard]] virtual std::uint64_t open_demand() const noexcept = 0;
 
@@ -42,14 +43,17 @@ class Outlet {
   std::uint64_t word = 0;
 
  protected:
-  Outlet(SubscriptionId id, Pid consumer, SubscribeOptions<Event> options)
-      : id_(id), consumer_(consumer), options_(std::move(options)) {}
+  Outlet(SubscriptionId id, Pid consumer, detail::KeptOptions<Event> options)
+      : id_(id), consumer_(consumer), options_(std::move(options)), elastic_(!options_->overflow.waits()) {}
   virtual ~Outlet() = default;
+
+  [[nodiscard]] const detail::KeptOptions<Event>& kept_options() const noexcept { return options_; }
 
  private:
   SubscriptionId id_;
   Pid consumer_;
-  SubscribeOptions<Event> options_;
+  detail::KeptOptions<Event> options_;  // shared with other subscriptions of the producer that have the same; immutable
+  bool elastic_;
 };
 
 /// Decides which consumers get which events: the one thing in which producers differ.

@@ -102,6 +102,9 @@ class Overflow {
   /// A rule of one's own. `make` runs in the producer's process, once for each subscription; an error refuses it.
   Overflow(std::string name, Make make) : rule_(std::make_shared<const Rule>(Rule{std::move(name), std::move(make)})) {}
 
+  /// Copies of one description are equal, and so are all that wait.
+  friend bool operator==(const Overflow&, const Overflow&) noexcept = default;
+
   [[nodiscard]] bool waits() const noexcept { return rule_ == nullptr; }
   /// `wait`, or the rule with its bounds: `keep_newest(100)`.
   [[nodiscard]] std::string_view name() const noexcept { return waits() ? std::string_view("wait") : rule_->name; }

@@ -249,7 +249,7 @@ class PushProducer final : public Producer<PushProducer<Out>, Out> {
   std::uint64_t unlogged_ = 0;
   std::uint64_t next_log_ = 1;
   PushCounts counts_;
-  std::shared_ptr<detail::EdgeCounters> edge_;  // shared with snapshots
+  detail::SharedEdge edge_;  // shared with snapshots
 };
 
 /// Pushes an event, from anywhere, without waiting.

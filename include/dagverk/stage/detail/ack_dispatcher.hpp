@@ -42,7 +42,7 @@ class AckDispatcher final : public Dispatcher<Event> {
   /// An outlet as the inner dispatcher sees it.
   struct Watched final : Outlet<Event> {
     Watched(AckDispatcher& dispatcher, Outlet<Event>& outlet)
-        : Outlet<Event>(outlet.id(), outlet.consumer(), {}), owner(dispatcher), real(outlet) {}
+        : Outlet<Event>(outlet.id(), outlet.consumer(), dispatcher.plain_), owner(dispatcher), real(outlet) {}
     void deliver(Batch<Event> events) override {
       owner.delivered_(real.id(), events);
       real.deliver(std::move(events));
@@ -59,6 +59,8 @@ class AckDispatcher final : public Dispatcher<Event> {
     return std::ranges::find_if(watched_, [&](const auto& watched) { return &watched->real == &outlet; });
   }
 
+  // Of all outlets that the inner dispatcher sees: it has no rules to know of.
+  const KeptOptions<Event> plain_{SubscribeOptions<Event>()};
   DemandDispatcher<Event> inner_;
   Outlets watched_;
   std::function<void(SubscriptionId, const Batch<Event>&)> delivered_;

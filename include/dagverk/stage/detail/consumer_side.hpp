@@ -102,7 +102,7 @@ class ConsumerSide {
   /// The subscription whose producer `down` is about; id 0: none.
   [[nodiscard]] SubscriptionId ended_by(const Down& down) const noexcept {
     for (const std::unique_ptr<Link>& link : links_) {
-      if (link->monitor == down.ref) return link->id;
+      if (monitor_of(link->id) == down.ref) return link->id;
     }
     return {};
   }
@@ -200,7 +200,7 @@ class ConsumerSide {
     if (place == links_.end()) return;
     const std::unique_ptr<Link> link = std::move(*place);
     links_.erase(place);
-    if (!why.down) this_process::demonitor(link->monitor);
+    if (!why.down) this_process::demonitor(monitor_of(id));
     if constexpr (requires(Derived& stage, const SubscriptionInfo& info) { stage.handle_cancel(info, why); }) {
       derived().handle_cancel(info_of(*link), why);
     }
@@ -230,12 +230,11 @@ class ConsumerSide {
     SubscriptionId id;
     Pid producer;
     const ProducerOps* ops = nullptr;
-    MonitorRef monitor;
     std::uint64_t min = 0;
     std::uint64_t max = 0;
-    std::uint64_t pending = 0;           // asked and not yet handled
-    std::shared_ptr<EdgeCounters> edge;  // shared with the producer's side and with snapshots; ends with the last
-    std::unique_ptr<Lasting> lasting;    // null: it ends for good
+    std::uint64_t pending = 0;         // asked and not yet handled
+    SharedEdge edge;                   // the producer's side and snapshots hold it, too
+    std::unique_ptr<Lasting> lasting;  // null: it ends for good
     CancelMode cancel = CancelMode::permanent;
     bool manual = false;
 
@@ -243,13 +242,6 @@ class ConsumerSide {
       return id == name || (lasting && lasting->id == name);
     }
   };
-
-  template <class Stage = Derived>
-  static constexpr bool wants_options() {
-    return requires(Stage& stage, const SubscriptionInfo& info, const SubscribeOptions<In>& options) {
-      stage.handle_subscribe(info, options);
-    };
-  }
 
   [[nodiscard]] Derived& derived() noexcept { return static_cast<Derived&>(*this); }
 
@@ -281,26 +273,33 @@ class ConsumerSide {
     link->id = SubscriptionId{core_.runtime->next_ref()};
     link->producer = producer.pid();
     link->ops = &producer.ops();
-    link->monitor = this_process::monitor(producer.pid());
+    monitor_as(monitor_of(link->id), producer.pid());
     link->cancel = options.cancel;
     link->min = range->min;
     link->max = range->max;
     link->manual = options.manual;
-    link->edge = make_edge(producer.ops().name, producer.pid(), type_name<Derived>(), core_.pid());
+    link->edge = make_edge(EdgeName(producer.ops().name, producer.pid(), consumer_ops<Derived>.name, core_.pid()));
     link->lasting = std::move(lasting);
     if (link->lasting && link->lasting->id.value == 0) link->lasting->id = link->id;
     Link& added = *link;
     links_.push_back(std::move(link));
-    SubscribeOptions<In> shown;  // what handle_subscribe of this side may look at
-    if constexpr (wants_options()) shown = options;
+    const KeptOptions<In> kept = keep(std::move(options));
     post(added, *added.ops->subscribe,
-         SubscribeMessage<In>{added.id, core_.pid(), &consumer_ops<Derived>, std::move(options), added.edge});
-    call_handle_subscribe(added, shown);
+         SubscribeMessage<In>{added.id, core_.pid(), &consumer_ops<Derived>, kept, added.edge});
+    call_handle_subscribe(added, *kept);
     if (!added.manual) {
       added.pending = added.max;
       post_ask(added, added.max);
     }
     return added.id;
+  }
+
+  /// Those of the subscription before it, when they are the same.
+  [[nodiscard]] KeptOptions<In> keep(SubscribeOptions<In>&& options) {
+    if (last_options_ && same_options(options, *last_options_)) return last_options_;
+    KeptOptions<In> kept(std::move(options));
+    if (plain_options(*kept)) last_options_ = kept;
+    return kept;
   }
 
   // ---- subscriptions that outlive their producers -------------------------------------------------------------------
@@ -406,6 +405,7 @@ class ConsumerSide {
   ProcessCore& core_;
   std::vector<std::unique_ptr<Link>> links_;
   std::vector<std::unique_ptr<Lasting>> waiting_;  // for their producers to come back
+  KeptOptions<In> last_options_;                   // for subscriptions that are made with the same
 };
 
 }  // namespace dagverk::detail

@@ -7,6 +7,7 @@
 #include "dagverk/stage/detail/elastic_state.hpp"
 #include "dagverk/stage/detail/event_buffer.hpp"
 #include "dagverk/stage/detail/held_work.hpp"
+#include "dagverk/stage/detail/kept_options.hpp"
 #include "dagverk/stage/detail/protocol.hpp"
 #include "dagverk/stage/detail/stage_log.hpp"
 #include "dagverk/stage/dispatcher.hpp"
@@ -161,7 +162,7 @@ class ProducerSide {
   /// True when `down` was about a consumer.
   bool producer_saw_down(const Down& down) {
     for (const std::unique_ptr<Port>& port : outlets_) {
-      if (port->monitor != down.ref) continue;
+      if (monitor_of(port->id()) != down.ref) continue;
       flush();
       end(port->id(), SubscriptionEnd{true, down.reason}, false, false);
       settle();
@@ -206,6 +207,9 @@ class ProducerSide {
       refuse(message, "duplicated_subscription");
       return;
     }
+    if (!outlets_.empty() && same_options(*message.options, outlets_.back()->options())) {
+      message.options = outlets_.back()->kept_options();
+    }
     auto port = std::make_unique<Port>(*this, std::move(message));
     Port& added = *port;
     outlets_.push_back(std::move(port));
@@ -216,7 +220,8 @@ class ProducerSide {
           taken.error().code() == ErrorCode::already_exists);
       return;
     }
-    added.monitor = this_process::monitor(added.consumer());
+    monitor_as(monitor_of(added.id()), added.consumer());
+    added.admitted = true;
     if (added.options().unmerged) count_unmerged(1);
     if constexpr (requires(Derived& stage, const SubscriptionInfo& info, const SubscribeOptions<Out>& options) {
                     stage.handle_subscribe(info, options);
@@ -279,12 +284,12 @@ class ProducerSide {
     Port(ProducerSide& side, SubscribeMessage<Out>&& message)
         : Outlet<Out>(message.id, message.consumer, std::move(message.options)),
           owner(side),
-          events_ops(*message.consumer_ops->events),
-          ended_ops(*message.consumer_ops->ended),
+          ops(*message.consumer_ops),
           edge(std::move(message.edge)) {}
 
     [[nodiscard]] SubscriptionInfo info() const noexcept { return {this->id(), this->consumer(), StageSide::consumer}; }
 
+    [[nodiscard]] const KeptOptions<Out>& kept_options() const noexcept { return Outlet<Out>::kept_options(); }
     [[nodiscard]] std::uint64_t open_demand() const noexcept override { return overflow ? overflow->open : 0; }
     void deliver(Batch<Out> events) override {
       if (events.empty()) return;
@@ -298,7 +303,7 @@ class ProducerSide {
     }
     void post(Batch<Out> events) {
       static_cast<void>(send(this->consumer(), make_node<EventsMessage<Out>>(
-                                                   events_ops, EventsMessage<Out>{this->id(), std::move(events)})));
+                                                   *ops.events, EventsMessage<Out>{this->id(), std::move(events)})));
     }
     void settle_later() { owner.settle_later(); }
     void fail(ExitReason reason) override {
@@ -307,13 +312,12 @@ class ProducerSide {
       owner.settle_later();
     }
 
-    ProducerSide& owner;
-    const NodeOps& events_ops;
-    const NodeOps& ended_ops;
-    std::shared_ptr<EdgeCounters> edge;  // shared with the consumer's side and with snapshots; ends with the last
-    std::unique_ptr<ElasticState<Port, Out>> overflow;  // null: back-pressure
-    MonitorRef monitor;
     bool in_dispatcher = true;
+    bool admitted = false;  // the consumer is monitored, and counted
+    ProducerSide& owner;
+    const ConsumerOps& ops;
+    SharedEdge edge;                                    // the consumer's side and snapshots hold it, too
+    std::unique_ptr<ElasticState<Port, Out>> overflow;  // null: back-pressure
   };
 
   [[nodiscard]] Derived& derived() noexcept { return static_cast<Derived&>(*this); }
@@ -649,16 +653,16 @@ class ProducerSide {
     outlets_.erase(place);
     if (port->in_dispatcher) dispatcher_->cancel(*port);
     port->edge->note_blocked(false, core_.runtime->coarse_now_ms());
-    if (port->options().unmerged && port->monitor.id != 0) count_unmerged(-1);
+    if (port->options().unmerged && port->admitted) count_unmerged(-1);
     if (port->overflow) {
-      if (port->monitor.id != 0) --elastic_count_;
+      if (port->admitted) --elastic_count_;
       if (!why.down) {  // what is on its way still comes; what waits here does not
         const std::uint64_t dropped = port->edge->dropped.load(std::memory_order_relaxed);
         port->edge->count_drop(DropReason::consumer_down,
                                port->edge->sent.load(std::memory_order_relaxed) - dropped - port->overflow->posted);
       }
     }
-    if (port->monitor.id != 0 && !why.down) this_process::demonitor(port->monitor);
+    if (port->admitted && !why.down) this_process::demonitor(monitor_of(id));
     if (why.down) {
       const std::uint64_t settled =
           port->edge->delivered.load(std::memory_order_relaxed) + port->edge->dropped.load(std::memory_order_relaxed);
@@ -666,7 +670,7 @@ class ProducerSide {
     }
     if (tell) {
       static_cast<void>(
-          send(port->consumer(), make_node<EndedMessage>(port->ended_ops, EndedMessage{id, why.reason, harmless})));
+          send(port->consumer(), make_node<EndedMessage>(*port->ops.ended, EndedMessage{id, why.reason, harmless})));
     }
     if constexpr (requires(Derived& stage, const SubscriptionInfo& info) { stage.handle_cancel(info, why); }) {
       derived().handle_cancel(port->info(), why);
@@ -683,7 +687,7 @@ class ProducerSide {
   std::unique_ptr<HeldWork<Out>> held_;  // null: nothing is put off
   std::vector<DueInfo> due_;             // infos that are handled before events go on
   ProcessCore& core_;
-  std::shared_ptr<EdgeCounters> edge_;  // of the buffer; shared with snapshots
+  SharedEdge edge_;  // of the buffer; shared with snapshots
   std::vector<std::pair<SubscriptionId, ExitReason>> failed_;
   std::size_t elastic_count_ = 0;
   std::ptrdiff_t unmerged_count_ = 0;

@@ -1,9 +1,11 @@
 #pragma once
 
 #include "dagverk/runtime/detail/handlers.hpp"
+#include "dagverk/runtime/messages.hpp"
 #include "dagverk/runtime/snapshot.hpp"
 #include "dagverk/stage/batch.hpp"
 #include "dagverk/stage/detail/held_node.hpp"
+#include "dagverk/stage/detail/kept_options.hpp"
 #include "dagverk/stage/options.hpp"
 #include "dagverk/stage/subscription.hpp"
 
@@ -21,6 +23,7 @@ namespace dagverk::detail {
 struct ConsumerOps {
   const NodeOps* events;  // EventsMessage<Event>
   const NodeOps* ended;   // EndedMessage
+  std::string_view name;
 };
 /// How a producing stage handles what its consumers send.
 struct ProducerOps {
@@ -30,6 +33,9 @@ struct ProducerOps {
   const NodeOps* demand;     // SetDemandCast; null: a stage in between, which has no choice
   std::string_view name;
 };
+
+/// The reference by which each of two stages monitors the other for the sake of a subscription.
+[[nodiscard]] constexpr MonitorRef monitor_of(SubscriptionId id) noexcept { return MonitorRef{id.value}; }
 
 template <class Event>
 struct EventsMessage {
@@ -48,8 +54,8 @@ struct SubscribeMessage {
   SubscriptionId id;
   Pid consumer;
   const ConsumerOps* consumer_ops;
-  SubscribeOptions<Event> options;
-  std::shared_ptr<EdgeCounters> edge;  // shared with the consumer and with snapshots
+  KeptOptions<Event> options;
+  SharedEdge edge;  // the consumer and snapshots hold it, too
 };
 struct AskMessage {
   SubscriptionId id;
@@ -201,7 +207,7 @@ template <class Stage, class Call>
 
 template <class Stage>
 inline constexpr ConsumerOps consumer_ops{&stage_node_ops<Stage, EventsMessage<typename Stage::Input>>,
-                                          &stage_node_ops<Stage, EndedMessage>};
+                                          &stage_node_ops<Stage, EndedMessage>, type_name<Stage>()};
 template <class Stage>
 [[nodiscard]] constexpr const NodeOps* demand_ops() noexcept {
   if constexpr (DemandingStage<Stage>) {

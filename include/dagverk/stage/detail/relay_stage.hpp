@@ -103,7 +103,7 @@ class RelayStage : public GenServer<Derived>, public ConsumerSide<Derived, In>, 
   }
 
   std::vector<Source> sources_;
-  std::shared_ptr<EdgeCounters> kept_edge_;  // shared with snapshots
+  SharedEdge kept_edge_;  // shared with snapshots
 };
 
 }  // namespace dagverk::detail

@@ -5,7 +5,6 @@
 #include "dagverk/runtime/snapshot.hpp"
 
 #include <cstdint>
-#include <memory>
 #include <string>
 #include <string_view>
 #include <typeinfo>
@@ -17,11 +16,10 @@ namespace dagverk::detail {
 /// The exception being handled, as the reason a subscription ends with.
 [[nodiscard]] ExitReason reason_of_thrown() noexcept;
 
-/// The counters of the edge between two stages, listed in the running process' runtime.
-[[nodiscard]] std::shared_ptr<EdgeCounters> make_edge(std::string_view producer_name, Pid producer,
-                                                      std::string_view consumer_name, Pid consumer);
+/// The counters of an edge, listed in the running process' runtime.
+[[nodiscard]] SharedEdge make_edge(EdgeName name);
 /// The counters of a producer's buffer.
-[[nodiscard]] std::shared_ptr<EdgeCounters> make_buffer_edge(std::string_view producer_name, Pid producer);
+[[nodiscard]] SharedEdge make_buffer_edge(std::string_view producer_name, Pid producer);
 
 /// A producer's full buffer gave up `count` events in one store operation.
 void warn_discarded(std::string_view producer_name, std::uint64_t count);
