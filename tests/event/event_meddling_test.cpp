@@ -230,6 +230,63 @@ TYPED_TEST(Meddling, whoever_waits_for_an_event_while_the_manager_stops_is_answe
   EXPECT_EQ(this->runtime.clock().steady_now(), before);
 }
 
+// --- publishers who are held up --------------------------------------------------------------------------------------
+
+/// An event at whose move into a message others go on: between its publisher's look at who wants it and the send.
+struct Held {
+  explicit Held(std::function<void()> others) : meanwhile(std::move(others)) {}
+  Held(const Held&) = default;
+  Held(Held&& other) noexcept {
+    if (const auto others = std::exchange(other.meanwhile, nullptr)) others();
+  }
+  Held& operator=(const Held&) = default;
+  Held& operator=(Held&&) = default;
+  ~Held() = default;
+
+  std::function<void()> meanwhile;
+};
+
+class Taking : public EventHandler<Held> {
+ public:
+  explicit Taking(std::uint64_t* count) : count_(*count) {}
+  void handle_event(const Held& /*event*/) { ++count_; }
+
+ private:
+  std::uint64_t& count_;
+};
+
+template <class Manager>
+void a_publisher_is_held_up_while_the_manager_stops() {
+  std::uint64_t too_late = 0;
+  for (int steps = 0; steps < 60; ++steps) {
+    DeterministicRuntime runtime(DeterministicOptions{.seed = 1});
+    std::uint64_t count = 0;
+    Manager events(runtime);
+    ASSERT_TRUE(events.add_handler_blocking(event_handler<Taking>("taking", HandlerOptions(), &count)));
+    runtime.spawn([&]() -> Async<void> {
+      Async<Result<EventStats>> stopping = events.stop();
+      EXPECT_TRUE(co_await stopping);
+    });
+    events.notify(Held([&] {
+      for (int step = 0; step < steps; ++step) runtime.step();
+    }));
+    runtime.run_until_idle();
+    const EventStats last = events.stats_blocking().value();
+    EXPECT_EQ(last.published + last.discarded, 1U) << steps << " steps";
+    EXPECT_EQ(count, last.published);
+    too_late += last.discarded;
+  }
+  EXPECT_GT(too_late, 0U);
+  EXPECT_LT(too_late, 60U);
+}
+
+TEST(HeldPublishers, lose_nothing_uncounted_wherever_the_end_of_a_serial_manager_meets_them) {
+  a_publisher_is_held_up_while_the_manager_stops<SerialEventManager<Held>>();
+}
+TEST(HeldPublishers, lose_nothing_uncounted_wherever_the_end_of_a_staged_manager_meets_them) {
+  a_publisher_is_held_up_while_the_manager_stops<StagedEventManager<Held>>();
+}
+
 // --- handlers that nobody starts again -------------------------------------------------------------------------------
 
 template <class Manager>

@@ -140,6 +140,44 @@ TEST(StagedEventManagerOnThreads, publishers_on_many_threads_lose_nothing_while_
   EXPECT_LE(passing.events, passing_delivered + 20);
 }
 
+/// Publishers go on while their manager ends: whatever they sent was published or discarded.
+template <class Manager>
+void publishers_go_on_while_it_ends(Runtime& runtime) {
+  constexpr std::uint64_t each = 300;
+  for (int round = 0; round < 60; ++round) {
+    Tally tally;
+    Manager events(runtime);
+    ASSERT_TRUE(events.add_handler_blocking(event_handler<Adding>("adding", HandlerOptions(), &tally)));
+    std::latch begin(3);
+    const auto publish = [&] {
+      begin.arrive_and_wait();
+      for (std::uint64_t event = 1; event <= each; ++event) {
+        if (event % 10 == 0) {
+          events.notify(make_batch({event}));
+        } else {
+          events.notify(std::uint64_t{event});
+        }
+      }
+    };
+    std::thread one(publish);
+    std::thread other(publish);
+    begin.arrive_and_wait();
+    EXPECT_TRUE(events.stop_blocking());
+    one.join();
+    other.join();
+    const EventStats last = events.stats_blocking().value();
+    EXPECT_EQ(last.published + last.discarded + last.refused, 2 * each);
+    EXPECT_EQ(last.find("adding")->delivered, tally.events);
+  }
+}
+
+TEST(EventManagersOnThreads, lose_no_count_of_what_is_published_while_they_end) {
+  Runtime runtime(RuntimeOptions{.workers = 2, .logger = &null_logger()});
+  publishers_go_on_while_it_ends<SerialEventManager<std::uint64_t>>(runtime);
+  publishers_go_on_while_it_ends<StagedEventManager<std::uint64_t>>(runtime);
+  EXPECT_TRUE(runtime.stop(10s).clean());
+}
+
 /// One stream is read to the last event while others are opened, looked into and dropped.
 void streams_come_and_go(EventManager<std::uint64_t>& events) {
   using Events = Stream<std::uint64_t>;

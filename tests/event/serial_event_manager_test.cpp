@@ -587,13 +587,178 @@ TEST_F(SerialEvents, a_handler_that_calls_its_own_manager_is_told_that_it_would_
   EXPECT_EQ(handlers(), Lines{});
 }
 
-TEST_F(SerialEvents, a_handler_that_blocks_is_refused_with_what_to_do) {
-  HandlerOptions options;
-  options.blocking = true;
-  const Result<void> added =
-      events.add_handler_blocking(event_handler<Obedient>("a", options, std::string("a"), &diary));
-  ASSERT_FALSE(added);
-  EXPECT_EQ(added.error().code(), ErrorCode::configuration);
+/// Blocks, as it says: runs beside the others. Events may be an order, as Obedient's; `hang` is for ever.
+class Beside : public Obedient {
+ public:
+  static constexpr bool blocking = true;
+  using Obedient::handle_call;
+  using Obedient::Obedient;
+  Async<void> handle_event(const std::string& event) {
+    if (event == "hang") co_await this_process::sleep(24h * 365);
+    Obedient::handle_event(event);
+  }
+};
+
+TEST_F(SerialEvents, a_handler_that_blocks_runs_beside_the_others_and_does_all_that_they_do) {
+  const auto beside = [&](const std::string& name, HandlerOptions options = {}) {
+    return event_handler<Beside>(name, options, name, &diary);
+  };
+  ASSERT_TRUE(events.add_handler_blocking(beside("a")));
+  add("b");
+  EXPECT_EQ(handlers(), (Lines{"a", "b"}));
+  EXPECT_EQ(events.add_handler_blocking(beside("b")).error().code(), ErrorCode::already_exists);
+  static_cast<void>(diary.take());
+  notify("1");
+  EXPECT_TRUE(diary.has("a got 1"));
+  EXPECT_TRUE(diary.has("b got 1"));
+  EXPECT_EQ((events.call_blocking<Beside, Obedient::Ask>("a", "why").value()), "a answers why");
+  EXPECT_EQ(events.sync_notify_blocking("2").value(),
+            (std::vector<HandlerOutcome>{{"a", EventFate::pending}, {"b", EventFate::handled}}));
+
+  // Hung, it holds up nobody, and its own rule sheds for it alone.
+  ASSERT_TRUE(events.stop_handler_blocking("a"));
+  EXPECT_EQ(events.stats_blocking()->find("a")->state, HandlerState::stopped);
+  notify("hang");
+  notify("3");
+  ASSERT_TRUE(events.restart_handler_blocking("a"));
+  runtime.run_until_idle();
+  EXPECT_TRUE(diary.has("b got 3"));
+  EXPECT_FALSE(diary.has("a got 3"));
+  ASSERT_TRUE(events.restart_handler_blocking("a"));
+  runtime.run_until_idle();
+  EXPECT_TRUE(diary.has("a got 3"));
+  const HandlerStats a = *events.stats_blocking()->find("a");
+  EXPECT_EQ(a.state, HandlerState::running);
+  EXPECT_EQ(a.published, 4U);
+  EXPECT_EQ(a.delivered, 3U);
+  EXPECT_EQ(a.dropped.consumer_down, 1U);
+  EXPECT_EQ(a.restarts, 2U);
+  EXPECT_TRUE(a.balanced());
+
+  EXPECT_EQ(events.swap_handler_blocking("a", spec("c")).error().code(), ErrorCode::unsupported);
+  EXPECT_EQ(events.swap_handler_blocking("b", beside("c")).error().code(), ErrorCode::unsupported);
+  EXPECT_EQ(events.remove_handler_blocking("a")->delivered, 3U);
+  EXPECT_EQ(handlers(), Lines{"b"});
+  ASSERT_TRUE(events.add_handler_blocking(beside("a"))) << "its name is free at once";
+  notify("leave");
+  EXPECT_EQ(handlers(), Lines{}) << "both left";
+  HandlerSpec<std::string> fails = event_handler<FailsToBegin>("f", HandlerOptions{.blocking = true});
+  EXPECT_EQ(events.add_handler_blocking(std::move(fails)).error().code(), ErrorCode::exited);
+  EXPECT_EQ(handlers(), Lines{});
+  EXPECT_FALSE(events.wants(0));
+  runtime.run_until_idle();
+  EXPECT_EQ(runtime.process_count(), 1U) << "the manager's own";
+}
+
+TEST_F(SerialEvents, one_beside_that_hangs_sheds_by_its_rule_and_ends_with_the_limit_of_the_stop) {
+  const ServerRef<Owner> owner = runtime.start<Owner>(&diary).value();
+  HandlerOptions few{.overflow = KeepNewest{10}, .kinds = EventKinds::all()};
+  HandlerSpec<std::string> hanging = event_handler<Beside>("a", few, std::string("a"), &diary);
+  hanging.owned_by(owner);
+  ASSERT_TRUE(events.add_handler_blocking(std::move(hanging)));
+  add("b");
+  notify("hang");
+  for (int event = 0; event < 99; ++event) notify(std::to_string(event));
+  const HandlerStats a = *events.stats_blocking()->find("a");
+  EXPECT_EQ(a.published, 100U);
+  EXPECT_LE(a.buffered, 10U);
+  EXPECT_EQ(a.dropped.overflow, 100U - a.buffered);
+  const SteadyTime before = runtime.clock().steady_now();
+  const Result<EventStats> last = events.stop_blocking(2s);
+  ASSERT_TRUE(last) << last.error().message();
+  EXPECT_LE(runtime.clock().steady_now() - before, 2s + 500ms);
+  EXPECT_EQ(last->find("b")->delivered, 100U);
+  EXPECT_TRUE(last->find("a")->balanced());
+  EXPECT_EQ(last->find("a")->dropped.shutdown, a.buffered);
+  EXPECT_EQ(last->find("a")->buffered, 0U);
+  runtime.run_until_idle();
+  EXPECT_TRUE(diary.has("owner: a has gone, shutdown"));
+}
+
+TEST_F(SerialEvents, a_stop_may_have_no_limit_to_speak_of) {
+  ASSERT_TRUE(events.add_handler_blocking(event_handler<Slow>("slow", HandlerOptions(), &diary)));
+  for (int event = 0; event < 400; ++event) events.notify(std::to_string(event));
+  EXPECT_EQ(events.stop_blocking(Duration::max())->find("slow")->delivered, 400U);
+}
+
+TEST_F(SerialEvents, what_is_on_its_way_to_one_beside_is_bounded_and_the_rest_counted) {
+  ASSERT_TRUE(events.add_handler_blocking(event_handler<Beside>("a", HandlerOptions(), std::string("a"), &diary)));
+  Pid hub;
+  for (const ProcessInfo& process : runtime.snapshot().processes) {
+    if (process.kind.find("StagedHub") != std::string::npos) hub = process.pid;
+  }
+  ASSERT_TRUE(hub);
+  runtime.hold(hub);
+  for (int event = 0; event < 100'005; ++event) {
+    events.notify("1");
+    if (event % 10'000 == 0) runtime.run_until_idle();
+  }
+  runtime.run_until_idle();
+  runtime.release(hub);
+  runtime.run_until_idle();
+  const HandlerStats a = *events.stats_blocking()->find("a");
+  EXPECT_EQ(a.published, 100'005U);
+  EXPECT_EQ(a.dropped.ingress, 5U);
+  EXPECT_EQ(a.dropped.overflow + a.delivered, 100'000U);
+  EXPECT_TRUE(a.balanced());
+}
+
+TEST_F(SerialEvents, one_beside_ends_with_a_manager_that_is_killed) {
+  ASSERT_TRUE(events.add_handler_blocking(event_handler<Beside>("a", HandlerOptions(), std::string("a"), &diary)));
+  runtime.exit(events.pid(), ExitReason::kill);
+  runtime.run_until_idle();
+  EXPECT_EQ(runtime.process_count(), 0U);
+}
+
+TEST_F(SerialEvents, one_beside_that_would_wait_for_its_own_end_is_told_so) {
+  class Stopping : public EventHandler<std::string> {
+   public:
+    Stopping(SerialEventManager<std::string>* manager, Diary* diary) : manager_(*manager), diary_(*diary) {}
+    Async<void> handle_event(const std::string& /*event*/) {
+      Async<Result<EventStats>> stopping = manager_.stop(10s);
+      const Result<EventStats> stopped = co_await stopping;
+      diary_.write(stopped ? "stopped" : std::string(to_string(stopped.error().code())));
+      Async<Result<HandlerStats>> removing = manager_.remove_handler("a");
+      const Result<HandlerStats> removed = co_await removing;
+      diary_.write(removed ? "removed" : std::string(to_string(removed.error().code())));
+    }
+
+   private:
+    SerialEventManager<std::string>& manager_;
+    Diary& diary_;
+  };
+  ASSERT_TRUE(
+      events.add_handler_blocking(event_handler<Stopping>("a", HandlerOptions{.blocking = true}, &events, &diary)));
+  notify("go");
+  EXPECT_EQ(diary.take(), (Lines{"calling_self", "calling_self"}));
+  runtime.advance(20s);
+  notify("again");
+  EXPECT_EQ(diary.take(), (Lines{"calling_self", "calling_self"})) << "the refused stop left no limit behind";
+}
+
+TEST_F(SerialEvents, a_stop_handles_what_is_queued_until_its_limit_and_counts_the_rest) {
+  ASSERT_TRUE(events.add_handler_blocking(event_handler<Slow>("slow", HandlerOptions(), &diary)));
+  for (int event = 0; event < 50; ++event) events.notify(std::to_string(event));
+  events.notify(make_batch<std::string>({"a", "b", "c"}));
+  const SteadyTime before = runtime.clock().steady_now();
+  const Result<EventStats> last = events.stop_blocking(1s);
+  const Duration taken = runtime.clock().steady_now() - before;
+  ASSERT_TRUE(last) << last.error().message();
+  const HandlerStats& slow = *last->find("slow");
+  EXPECT_EQ(slow.delivered, 10U);
+  EXPECT_EQ(slow.dropped.shutdown, 43U);
+  EXPECT_EQ(slow.published, 53U);
+  EXPECT_TRUE(slow.balanced());
+  EXPECT_EQ(taken, 1s + 100ms) << "and its terminate, which takes 100 ms";
+  EXPECT_TRUE(diary.has("slow ended shutdown"));
+}
+
+TEST_F(SerialEvents, a_stop_without_a_limit_of_its_own_waits_for_thirty_seconds) {
+  ASSERT_TRUE(events.add_handler_blocking(event_handler<Slow>("slow", HandlerOptions(), &diary)));
+  for (int event = 0; event < 400; ++event) events.notify(std::to_string(event));
+  const EventStats last = events.stop_blocking().value();
+  EXPECT_EQ(last.find("slow")->delivered, 300U);
+  EXPECT_EQ(last.find("slow")->dropped.shutdown, 100U);
 }
 
 TEST_F(SerialEvents, a_stop_ends_a_manager_whose_handler_never_returns) {
@@ -604,9 +769,11 @@ TEST_F(SerialEvents, a_stop_ends_a_manager_whose_handler_never_returns) {
   ASSERT_TRUE(events.add_handler_blocking(event_handler<Hung>("hung")));
   events.notify("1");
   runtime.run_until_idle();
+  const SteadyTime before = runtime.clock().steady_now();
   const Result<EventStats> stopped = events.stop_blocking(1s);
   ASSERT_FALSE(stopped);
   EXPECT_EQ(stopped.error().code(), ErrorCode::timeout);
+  EXPECT_EQ(runtime.clock().steady_now() - before, 2s);
   runtime.run_until_idle();
   EXPECT_EQ(runtime.process_count(), 0U);
 }

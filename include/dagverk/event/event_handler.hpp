@@ -36,8 +36,8 @@ namespace dagverk {
 ///                                                     new one: before terminate there, before init here.
 ///            `leave()` removes it once the current callback has returned. It runs in a process, its own or, under the
 ///            serial manager, the manager's: `this_process::…` works. An exception crashes this handler alone: what
-///            then happens, its manager says. `static constexpr bool blocking = true;` gives it a thread of its own
-///            (not under the serial manager): for code that blocks.
+///            then happens, its manager says. `static constexpr bool blocking = true;` gives it a thread of its own:
+///            for code that blocks.
 /// Threads:   one process; the object needs no locks.
 /// Lifetime:  the event is valid until the callback has returned. The factory's arguments are copied for each start.
 template <class E>

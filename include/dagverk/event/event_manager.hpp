@@ -109,7 +109,7 @@ class EventManager {
   /// Stops a handler, which stays in its place: it finishes the event it handles, terminates (`normal`), and is
   /// `stopped` until `restart_handler`; done then, or after 5 s, when it is killed. Meanwhile its rule keeps events for
   /// it; those with the rule `wait` are dropped, counted as `consumer_down`. Errors: `not_found`; `unsupported` under
-  /// the serial manager, whose handlers are there or not.
+  /// the serial manager, whose handlers are there or not, but for those that block.
   [[nodiscard]] Async<Result<void>> stop_handler(std::string_view name) { return do_stop_handler(std::string(name)); }
   /// The names of the handlers in order of addition.
   [[nodiscard]] Async<Result<std::vector<std::string>>> which_handlers() { return do_which(); }

@@ -35,6 +35,18 @@ struct DropCounts {
   [[nodiscard]] std::uint64_t total() const noexcept {
     return overflow + crashed + filtered + consumer_down + shutdown + sampled + ingress + coalesced + spill_failed;
   }
+  DropCounts& operator+=(const DropCounts& more) noexcept {
+    overflow += more.overflow;
+    crashed += more.crashed;
+    filtered += more.filtered;
+    consumer_down += more.consumer_down;
+    shutdown += more.shutdown;
+    sampled += more.sampled;
+    ingress += more.ingress;
+    coalesced += more.coalesced;
+    spill_failed += more.spill_failed;
+    return *this;
+  }
   friend bool operator==(const DropCounts&, const DropCounts&) noexcept = default;
 };
 

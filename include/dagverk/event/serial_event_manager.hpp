@@ -25,14 +25,17 @@ struct SerialEventOptions {
 /// Semantics: Elixir's GenEvent, typed. No handler runs beside another, so a slow or hung one delays all; there are no
 ///            queues per handler, and overflow rules and restart types have no meaning here. A handler that throws is
 ///            removed, with `terminate(error)` and a line in the log; the others get that event and all later ones.
+///            A handler that blocks runs beside the others, on a thread of its own, as under the staged manager: with
+///            copies of the events, its overflow rule, its restarts and `stop_handler`. `sync_notify` calls it
+///            `pending`; in a swap it is `unsupported`.
 ///            `sync_notify` returns when all handlers have run, `ack_notify` when the manager has come to the event.
 /// Threads:   as EventManager. What a handler does with its own manager by an awaitable operation is `calling_self`:
 ///            use `leave`, or another process.
-/// Errors:    as EventManager; `configuration` for a handler that blocks.
+/// Errors:    as EventManager; `configuration` for a handler that blocks when events cannot be copied.
 /// Lifetime:  borrows the runtime. The destructor stops it, unless it runs inside a process: there it only asks for the
-///            stop, so `co_await stop()` first. Handlers that are not done within the limit of the stop are dropped
-///            where they stand.
-/// Bounds:    on the way in `ingress_max`.
+///            stop, so `co_await stop()` first. At the limit of a stop queued events are dropped; a handler that is
+///            not done a second after it is dropped where it stands, with the manager: the stop gives `timeout`.
+/// Bounds:    on the way in `ingress_max`; of a handler that blocks, what its rule keeps.
 template <class E>
 class SerialEventManager final : public detail::HubManager<E, detail::SerialHub<E>>,
                                  public detail::NamedStart<SerialEventManager<E>, SerialEventOptions> {

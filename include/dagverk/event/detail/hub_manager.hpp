@@ -50,6 +50,7 @@ class HubManager : public EventManager<E> {
  public:
   ~HubManager() override {
     if (!owns_ || !RuntimeBase::alive(hub_.pid())) return;
+    limit_patience(event_stop_limit_default);
     if (this_process::inside()) {
       hub_.cast(typename Hub::StopSoon{event_stop_limit_default});
       return;
@@ -69,7 +70,7 @@ class HubManager : public EventManager<E> {
       shared_->refused.fetch_add(1, std::memory_order_relaxed);
       return;
     }
-    if (!send(hub_.pid(), make_cast<Hub, typename Hub::PublishOne>(std::move(event)))) [[unlikely]] {
+    if (!deliver(make_cast<Hub, typename Hub::PublishOne>(std::move(event)))) [[unlikely]] {
       shared_->discarded.fetch_add(1, std::memory_order_relaxed);
     }
   }
@@ -118,6 +119,17 @@ class HubManager : public EventManager<E> {
   [[nodiscard]] ServerRef<Hub> hub() const noexcept { return hub_; }
 
  private:
+  /// False when the hub will not come to it: it has ended, or is about to.
+  bool deliver(Node* message) noexcept {
+    bool sent = false;
+    const bool open = shared_->door.pass([&] {
+      sent = send(hub_.pid(), message);
+      return true;
+    });
+    if (!open) message->ops->discard(message, ExitReason::noproc);
+    return sent;
+  }
+
   void publish(Batch<E> part) {
     const std::size_t count = part.size();
     if (shared_->under_way.fetch_add(count, std::memory_order_relaxed) + count > shared_->ingress_max) {
@@ -125,7 +137,7 @@ class HubManager : public EventManager<E> {
       shared_->refused.fetch_add(count, std::memory_order_relaxed);
       return;
     }
-    if (!send(hub_.pid(), make_cast<Hub, typename Hub::PublishBatch>(std::move(part)))) {
+    if (!deliver(make_cast<Hub, typename Hub::PublishBatch>(std::move(part)))) {
       shared_->under_way.fetch_sub(count, std::memory_order_relaxed);
       shared_->discarded.fetch_add(count, std::memory_order_relaxed);
     }
@@ -177,8 +189,9 @@ class HubManager : public EventManager<E> {
     co_return stats;
   }
   Async<Result<EventStats>> do_stop(Duration limit) override {
+    if (caller() != hub_.pid()) limit_patience(limit);
     Result<EventStats> stats =
-        co_await hub_.template call_within<typename Hub::Stop>(stop_patience(limit), limit, caller());
+        co_await hub_.template call_within<typename Hub::Stop>(stop_patience(limit), sane(limit), caller());
     if (!stats && stats.error().code() == ErrorCode::timeout) runtime_.exit(hub_.pid(), ExitReason::kill);
     if (!stats) {
       if (shared_->last_stats.load() != nullptr) co_return last_stats();
@@ -229,7 +242,12 @@ class HubManager : public EventManager<E> {
   static constexpr Duration sync_patience = std::chrono::milliseconds(100);
   /// A hub whose handlers have processes of their own answers a stop soon after the limit. One that runs handlers
   /// itself may not: then it is ended.
-  [[nodiscard]] static Duration stop_patience(Duration limit) noexcept { return limit + 2 * handler_end_limit; }
+  [[nodiscard]] static Duration stop_patience(Duration limit) noexcept { return sane(limit) + Hub::stop_grace; }
+  void limit_patience(Duration limit) noexcept { shared_->limit_patience(runtime_.clock().steady_now() + sane(limit)); }
+  /// So that sums of it with points in time are points in time.
+  [[nodiscard]] static Duration sane(Duration limit) noexcept {
+    return std::clamp<Duration>(limit, Duration::zero(), std::chrono::hours(24 * 365));
+  }
 
   RuntimeBase& runtime_;
   std::shared_ptr<HubShared> shared_;  // with the hub's process

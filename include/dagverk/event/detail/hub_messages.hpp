@@ -1,6 +1,7 @@
 #pragma once
 
 #include "dagverk/event/detail/handler_call.hpp"
+#include "dagverk/event/detail/publisher_door.hpp"
 #include "dagverk/event/event_handler.hpp"
 #include "dagverk/event/event_outcome.hpp"
 #include "dagverk/event/event_stats.hpp"
@@ -17,6 +18,8 @@
 namespace dagverk::detail {
 
 inline constexpr Duration handler_end_limit = std::chrono::seconds(5);
+inline constexpr Duration handler_grace_at_stop = std::chrono::milliseconds(500);
+inline constexpr Duration door_look_interval = std::chrono::milliseconds(1);
 inline constexpr std::size_t shared_batch_events = 1024;  ///< larger batches are cut, so that a part pins no more
 
 /// What publishers and a manager's process share: publishers never wait for it.
@@ -32,6 +35,16 @@ struct HubShared {
   std::atomic<std::uint64_t> refused{0};    ///< events turned away because too many were under way to the hub
   std::atomic<std::size_t> under_way{0};    ///< events of batches under way to the hub
   std::atomic<const EventStats*> last_stats{nullptr};  ///< the hub's last word; set once
+  PublisherDoor door;                                  ///< closed before the hub ends
+  /// When whoever stops the manager has no more patience; for a hub that is still on its way through its mailbox.
+  std::atomic<SteadyTime> patience_end{SteadyTime::max()};
+
+  /// Has no effect when somebody else has less patience.
+  void limit_patience(SteadyTime end) noexcept {
+    SteadyTime known = patience_end.load(std::memory_order_relaxed);
+    while (end < known && !patience_end.compare_exchange_weak(known, end)) {
+    }
+  }
 };
 
 /// What a manager's object says to its process, whatever kind of manager it is. EventManager says what each does.
@@ -98,7 +111,8 @@ struct HubMessages {
   struct StopSoon {
     Duration limit;
   };
-  struct Share {  ///< from those who found the manager by its name
+  struct EndSoon {};  ///< once no publisher is at the closed door
+  struct Share {      ///< from those who found the manager by its name
     using Reply = std::shared_ptr<HubShared>;
   };
 };

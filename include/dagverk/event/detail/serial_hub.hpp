@@ -1,6 +1,7 @@
 #pragma once
 
 #include "dagverk/base/concat.hpp"
+#include "dagverk/event/detail/beside_hub.hpp"
 #include "dagverk/event/detail/hub_messages.hpp"
 #include "dagverk/runtime/gen_server.hpp"
 #include "dagverk/stage/detail/stage_log.hpp"
@@ -8,6 +9,7 @@
 #include <algorithm>
 #include <any>
 #include <atomic>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -22,7 +24,8 @@ struct SerialHubOptions {
   EventKinds kinds = EventKinds::all();
 };
 
-/// The serial manager's process: runs every handler itself, one after the other, event by event.
+/// The serial manager's process: runs every handler itself, one after the other, event by event, but those that block:
+/// these run beside it, each in a hub of its own.
 ///
 /// Threads: a GenServer. While a handler's coroutine waits, everything waits.
 template <class E>
@@ -42,10 +45,31 @@ class SerialHub : public GenServer<SerialHub<E>> {
   using Stats = typename HubMessages<E>::Stats;
   using Stop = typename HubMessages<E>::Stop;
   using StopSoon = typename HubMessages<E>::StopSoon;
+  using EndSoon = typename HubMessages<E>::EndSoon;
   using Share = typename HubMessages<E>::Share;
   static constexpr bool has_handler_lines = false;
+  static constexpr Duration stop_grace = 2 * handler_grace_at_stop;
   struct RunPending {};
   struct RemoveGone {};
+  struct AddOwn {
+    HandlerSpec<E> spec;
+    From<Add> from;
+  };
+  struct RemoveOwn {
+    std::string name;
+    From<Remove> from;
+  };
+  struct CallOwn {
+    CallHandler call;
+    From<CallHandler> from;
+  };
+  struct BesideGone {
+    std::uint64_t number;
+  };
+  struct StopFor {
+    Pid caller;
+    From<Stop> from;
+  };
   struct EndAll {};
   struct End {};
 
@@ -85,15 +109,28 @@ class SerialHub : public GenServer<SerialHub<E>> {
   }
 
   // --- handlers come and go ------------------------------------------------------------------------------------------
-  Async<Result<void>> handle_call(Add add) {
+  void handle_call(Add add, From<Add> from) {
     count_refused();
     Result<void> valid = check_new(add.spec);
     if (valid && find(add.spec.name) != nullptr) valid = handler_exists(add.spec.name);
-    if (!valid) co_return valid.error();
+    if (!valid) {
+      from.reply(valid.error());
+    } else if (add.spec.options.blocking) {
+      add_beside(std::move(add), std::move(from));
+    } else {
+      this->continue_with(AddOwn{std::move(add.spec), std::move(from)});
+    }
+  }
+  Async<void> handle_continue(AddOwn add) {
     std::any nothing;
     Async<Result<void>> adding = add_member(std::move(add.spec), std::move(nothing));
     Result<void> added = co_await adding;
-    co_return added;
+    add.from.reply(std::move(added));
+  }
+  /// A handler beside us has gone, by itself or because it was removed.
+  void handle_cast(BesideGone gone) {
+    std::erase_if(members_, [&](const auto& member) { return member->beside && member->number == gone.number; });
+    publish_wanted();
   }
 
   Async<Result<void>> handle_call(Swap swap) {
@@ -102,6 +139,11 @@ class SerialHub : public GenServer<SerialHub<E>> {
     Member* old = find(swap.name);
     Result<void> valid = check_new(swap.spec);
     if (valid && same != nullptr && same != old) valid = handler_exists(swap.spec.name);
+    if (valid && (swap.spec.options.blocking || (old != nullptr && old->beside))) {
+      valid = Error(ErrorCode::unsupported,
+                    concat("handler \"", swap.spec.name,
+                           "\": under the serial manager none that blocks takes part in a swap; remove and add"));
+    }
     if (!valid) co_return valid.error();
     std::any inheritance;
     if (old != nullptr) {
@@ -114,18 +156,34 @@ class SerialHub : public GenServer<SerialHub<E>> {
     co_return added;
   }
 
-  Async<Result<HandlerStats>> handle_call(Remove remove) {
+  void handle_call(Remove remove, From<Remove> from) {
     count_refused();
     Member* leaver = find(remove.name);
-    if (leaver == nullptr) co_return no_handler(remove.name);
+    if (leaver == nullptr) {
+      from.reply(no_handler(remove.name));
+    } else if (leaver->beside) {
+      pass_counts(*leaver);
+      leaver->beside->forward(std::move(remove), std::move(from));
+    } else {
+      this->continue_with(RemoveOwn{std::move(remove.name), std::move(from)});
+    }
+  }
+  Async<void> handle_continue(RemoveOwn remove) {
+    Member* leaver = find(remove.name);
+    DAGVERK_ASSERT(leaver != nullptr);
     Async<HandlerStats> ending = end(*leaver, ExitReason::normal, ExitReason::normal);
     HandlerStats last = co_await ending;
-    co_return last;
+    remove.from.reply(std::move(last));
   }
 
   Async<Result<void>> handle_call(Restart restart) {
     Member* member = find(restart.name);
     if (member == nullptr) co_return no_handler(restart.name);
+    if (member->beside) {
+      const ServerRef<StagedHub<E>> hub = member->beside->ref();
+      Result<void> again = co_await hub.template call<Restart>(std::move(restart.name));
+      co_return again;
+    }
     Async<void> terminating = terminate_body(*member, ExitReason::normal);
     co_await terminating;
     ++member->restarts;
@@ -142,25 +200,41 @@ class SerialHub : public GenServer<SerialHub<E>> {
     co_return started;
   }
 
-  Result<void> handle_call(const StopHandler& stop) {
-    if (find(stop.name) == nullptr) return no_handler(stop.name);
-    return Error(ErrorCode::unsupported,
-                 concat("handler \"", stop.name, "\": the serial manager keeps no stopped handlers; remove it"));
+  void handle_call(StopHandler stop, From<StopHandler> from) {
+    Member* member = find(stop.name);
+    if (member == nullptr) {
+      from.reply(no_handler(stop.name));
+    } else if (member->beside) {
+      member->beside->forward(std::move(stop), std::move(from));
+    } else {
+      from.reply(Error(ErrorCode::unsupported,
+                       concat("handler \"", stop.name, "\": the serial manager keeps no stopped handlers; remove it")));
+    }
   }
 
-  Async<Result<void>> handle_call(CallHandler call) {
+  void handle_call(CallHandler call, From<CallHandler> from) {
     Member* member = find(call.name);
-    if (member == nullptr) co_return no_handler(call.name);
+    if (member == nullptr) {
+      from.reply(no_handler(call.name));
+    } else if (member->beside) {
+      member->beside->forward(std::move(call), std::move(from));
+    } else {
+      this->continue_with(CallOwn{std::move(call), std::move(from)});
+    }
+  }
+  Async<void> handle_continue(CallOwn own) {
+    Member* member = find(own.call.name);
+    DAGVERK_ASSERT(member != nullptr);
     Result<void> done;
     try {
-      Async<Result<void>> calling = member->body->call(*call.call, member->name());
+      Async<Result<void>> calling = member->body->call(*own.call.call, member->name());
       done = co_await calling;
     } catch (...) {
       member->crash = reason_of_thrown();
-      done = Error(ErrorCode::exited, concat("handler \"", call.name, "\" crashed: ", member->crash->to_string()));
+      done = Error(ErrorCode::exited, concat("handler \"", own.call.name, "\" crashed: ", member->crash->to_string()));
     }
     co_await remove_gone();
-    co_return done;
+    own.from.reply(std::move(done));
   }
 
   std::vector<std::string> handle_call(Which /*which*/) {
@@ -169,21 +243,42 @@ class SerialHub : public GenServer<SerialHub<E>> {
     for (const auto& member : members_) names.push_back(member->name());
     return names;
   }
-  EventStats handle_call(Stats /*stats*/) {
+  Async<EventStats> handle_call(Stats /*stats*/) {
     count_refused();
-    return stats();
+    EventStats all = stats();
+    for (const std::unique_ptr<Member>& member : members_) {
+      if (!member->beside) continue;
+      pass_counts(*member);
+      const ServerRef<StagedHub<E>> hub = member->beside->ref();
+      Result<EventStats> own = co_await hub.template call<Stats>();
+      take_figures(all, member->name(), own);
+    }
+    co_return all;
   }
 
-  void handle_call(Stop /*stop*/, From<Stop> from) {
-    stop_calls_.push_back(std::move(from));
+  void handle_call(Stop stop, From<Stop> from) { this->continue_with(StopFor{stop.caller, std::move(from)}); }
+  Async<void> handle_continue(StopFor stop) {
+    for (const std::unique_ptr<Member>& member : members_) {
+      if (!member->beside) continue;
+      const ServerRef<StagedHub<E>> hub = member->beside->ref();
+      const Result<bool> asks = co_await hub.template call<typename StagedHub<E>::Runs>(stop.caller);
+      if (!asks || !*asks) continue;
+      shared_->patience_end.store(SteadyTime::max());
+      stop.from.reply(waits_for_itself(member->name(), "let another process stop the manager"));
+      co_return;
+    }
+    stop_calls_.push_back(std::move(stop.from));
     this->continue_with(EndAll{});
   }
   void handle_cast(StopSoon /*stop*/) { this->continue_with(EndAll{}); }
   /// The manager has ended behind everything that is queued by then, which is so counted.
   Async<void> handle_continue(EndAll /*end*/) {
     co_await end_all();
-    if (!std::exchange(ending_, true)) this->self().cast(End{});
+    if (std::exchange(ending_, true)) co_return;
+    shared_->door.close();
+    end_when_alone();
   }
+  void handle_info(EndSoon /*end*/) { end_when_alone(); }
   void handle_cast(End /*end*/) {
     publish_last_stats();
     for (From<Stop>& call : stop_calls_) call.reply(stats());
@@ -202,14 +297,14 @@ class SerialHub : public GenServer<SerialHub<E>> {
     }
     if (!of_owner) {
       for (const auto& member : members_) {
-        guarded(*member, [&] { member->body->on_down(down); });
+        if (member->body) guarded(*member, [&] { member->body->on_down(down); });
       }
     }
     co_await remove_gone();
   }
   Async<void> handle_info(Exit exit) {
     for (const auto& member : members_) {
-      guarded(*member, [&] { member->body->on_exit(exit); });
+      if (member->body) guarded(*member, [&] { member->body->on_exit(exit); });
     }
     co_await remove_gone();
   }
@@ -239,9 +334,12 @@ class SerialHub : public GenServer<SerialHub<E>> {
     }
 
     const std::shared_ptr<const HandlerSpec<E>> spec;  // the body may refer to it
-    const bool picky = spec->options.kinds != EventKinds::all() || spec->selector;
+    /// Whether events do not simply go to its body.
+    const bool picky = spec->options.kinds != EventKinds::all() || spec->selector || spec->options.blocking;
     const std::uint64_t joined_at;  ///< events that were published before it came
     std::unique_ptr<HandlerBody<E>> body;
+    std::unique_ptr<BesideHub<E>> beside;  ///< in place of a body; then `dropped` is what it was not told yet
+    std::uint64_t number = 0;              ///< of those beside
     DropCounts dropped;
     std::uint64_t restarts = 0;
     MonitorRef owner = {};
@@ -256,15 +354,16 @@ class SerialHub : public GenServer<SerialHub<E>> {
       shared_->discarded.fetch_add(1, std::memory_order_relaxed);
       return true;
     }
+    if (out_of_patience()) [[unlikely]] {
+      drop_late();
+      return true;
+    }
     ++published_;
     bool all_stay = true;
     for (const std::unique_ptr<Member>& each : members_) {
       Member& member = *each;
       try {
-        if (member.picky && !accepts(member, event)) {
-          ++member.dropped.filtered;
-          continue;
-        }
+        if (member.picky && goes_elsewhere(member, event) != EventFate::handled) continue;
         all_stay = member.body->handle(event) && all_stay;
       } catch (...) {
         crashed(member);
@@ -280,13 +379,21 @@ class SerialHub : public GenServer<SerialHub<E>> {
       shared_->discarded.fetch_add(1, std::memory_order_relaxed);
       co_return;
     }
+    if (out_of_patience()) [[unlikely]] {
+      drop_late();
+      for (const auto& member : members_) {
+        if (outcomes != nullptr) outcomes->push_back({member->name(), EventFate::dropped});
+      }
+      co_return;
+    }
     ++published_;
     for (const std::unique_ptr<Member>& each : members_) {
       Member& member = *each;
       EventFate fate = EventFate::handled;
       try {
-        if (!accepts(member, event)) {
-          fate = EventFate::filtered;
+        fate = goes_elsewhere(member, event);
+        if (fate != EventFate::handled) {
+          // nothing is left to do
         } else if (member.body->handles_later()) {
           co_await member.body->handle_later(event);
         } else {
@@ -296,15 +403,33 @@ class SerialHub : public GenServer<SerialHub<E>> {
         crashed(member);
         fate = EventFate::crashed;
       }
-      if (fate == EventFate::filtered) ++member.dropped.filtered;
       if (outcomes != nullptr) outcomes->push_back({member.name(), fate});
     }
     co_await remove_gone();
   }
 
-  [[nodiscard]] static bool accepts(const Member& member, const E& event) {
+  /// What becomes of an event that does not go to the member's body; `handled` when it does.
+  [[nodiscard]] static EventFate goes_elsewhere(Member& member, const E& event) {
     const HandlerSpec<E>& spec = *member.spec;
-    return spec.options.kinds.contains(EventKind<E>::of(event)) && (!spec.selector || spec.selector(event));
+    if (!spec.options.kinds.contains(EventKind<E>::of(event)) || (spec.selector && !spec.selector(event))) {
+      ++member.dropped.filtered;
+      return EventFate::filtered;
+    }
+    if (!member.beside) return EventFate::handled;
+    if constexpr (std::copy_constructible<E>) {
+      if (member.beside->publish(event)) return EventFate::pending;
+    }
+    ++member.dropped.ingress;
+    return EventFate::dropped;
+  }
+  /// Whether who stops us does not want to wait any longer for what is still queued.
+  [[nodiscard]] bool out_of_patience() const {
+    const SteadyTime end = shared_->patience_end.load(std::memory_order_relaxed);
+    return end != SteadyTime::max() && this->runtime().clock().steady_now() >= end;
+  }
+  void drop_late() {
+    ++published_;
+    for (const auto& member : members_) ++member->dropped.shutdown;
   }
   static void crashed(Member& member) noexcept {
     ++member.dropped.crashed;
@@ -339,6 +464,46 @@ class SerialHub : public GenServer<SerialHub<E>> {
     count_later();
     publish_wanted();
     co_return started;
+  }
+
+  void add_beside(Add add, From<Add> from) {
+    // It looks at the events itself, but for their kind.
+    HandlerSpec<E> shown;
+    shown.name = add.spec.name;
+    shown.options = add.spec.options;
+    auto member = std::make_unique<Member>(std::move(shown), published_);
+    member->number = ++beside_count_;
+    member->beside = std::make_unique<BesideHub<E>>(
+        this->runtime(), [serial = this->self(), number = member->number] { serial.cast(BesideGone{number}); });
+    member->beside->forward(std::move(add), std::move(from));
+    members_.push_back(std::move(member));
+    publish_wanted();
+  }
+  /// Tells the one beside us what it did not get.
+  static void pass_counts(Member& member) {
+    member.beside->ref().cast(
+        typename StagedHub<E>::TurnedAway{member.name(), std::exchange(member.dropped, DropCounts())});
+  }
+  /// Puts the figures that `name`'s own hub has into `all`.
+  static void take_figures(EventStats& all, const std::string& name, const Result<EventStats>& own) {
+    const HandlerStats* const known = own ? own->find(name) : nullptr;
+    if (known == nullptr) return;
+    for (HandlerStats& shown : all.handlers) {
+      if (shown.name == name) shown = *known;
+    }
+  }
+  /// Ends the one beside us within what is left of the patience with us. Its last figures.
+  Async<HandlerStats> end_beside(Member& member) {
+    const SteadyTime now = this->runtime().clock().steady_now();
+    const SteadyTime end = shared_->patience_end.load();
+    const Duration limit = end == SteadyTime::max() ? Duration::zero() : std::max(end - now, Duration::zero());
+    const ServerRef<StagedHub<E>> hub = member.beside->ref();
+    pass_counts(member);
+    Result<EventStats> last = co_await hub.template call_within<Stop>(limit + StagedHub<E>::stop_grace, limit, Pid());
+    EventStats figures;
+    figures.handlers.push_back(member.stats(published_, HandlerState::stopped));
+    take_figures(figures, member.name(), last);
+    co_return std::move(figures.handlers.front());
   }
 
   static Async<Result<void>> start_body(Member& member, std::any inheritance) {
@@ -384,6 +549,10 @@ class SerialHub : public GenServer<SerialHub<E>> {
     if (member.owner.id != 0) this_process::demonitor(member.owner);
     if (member.spec->tell_owner) member.spec->tell_owner(HandlerGone{member.name(), std::move(gone)});
     HandlerStats last = member.stats(published_, HandlerState::stopped);
+    if (member.beside) {
+      Async<HandlerStats> beside = end_beside(member);
+      last = co_await beside;
+    }
     std::erase_if(members_, [&](const std::unique_ptr<Member>& known) { return known.get() == &member; });
     count_later();
     publish_wanted();
@@ -400,7 +569,7 @@ class SerialHub : public GenServer<SerialHub<E>> {
         why = *member.crash;
       } else if (member.owner_ended) {
         why = ExitReason::shutdown;
-      } else if (member.body->left()) {
+      } else if (member.body && member.body->left()) {
         why = ExitReason::normal;
       }
       if (!why) {
@@ -421,6 +590,13 @@ class SerialHub : public GenServer<SerialHub<E>> {
       last_figures_.push_back(co_await ending);
     }
   }
+  void end_when_alone() {
+    if (shared_->door.busy()) {
+      this->send_after(door_look_interval, EndSoon{});
+    } else {
+      this->self().cast(End{});
+    }
+  }
   void publish_last_stats() {
     if (shared_->last_stats.load() == nullptr) shared_->last_stats.store(new EventStats(stats()));
   }
@@ -431,9 +607,10 @@ class SerialHub : public GenServer<SerialHub<E>> {
 
   [[nodiscard]] Result<void> check_new(const HandlerSpec<E>& spec) const {
     if (stopping_) return Error(ErrorCode::shutting_down, "the event manager stops");
-    if (spec.options.blocking) {
+    if (spec.options.blocking && !std::copy_constructible<E>) {
       return Error(ErrorCode::configuration,
-                   concat("handler \"", spec.name, "\" blocks: the serial manager has no thread for it; use another"));
+                   concat("handler \"", spec.name,
+                          "\" blocks: under the serial manager it needs copies of events, and these cannot be copied"));
     }
     return check_handler_spec(spec);
   }
@@ -476,6 +653,7 @@ class SerialHub : public GenServer<SerialHub<E>> {
   std::vector<From<Stop>> stop_calls_;
   std::uint64_t published_ = 0;
   std::uint64_t refused_seen_ = 0;
+  std::uint64_t beside_count_ = 0;
   std::vector<HandlerStats> last_figures_;  // of handlers that ended with the manager
 };
 

@@ -27,13 +27,16 @@
 
 namespace dagverk::detail {
 
-inline constexpr Duration handler_grace_at_stop = std::chrono::milliseconds(500);
 inline constexpr std::size_t hub_block_events = 256;  ///< single events that become one batch at most
 
 struct StagedHubOptions {
   EventKinds kinds = EventKinds::all();
   std::size_t wait_events_max = 0;
   bool may_wait = true;  ///< whether the rule `wait` is offered
+  /// Of a hub that belongs to another process, and ends with it.
+  Pid front = {};
+  /// Called when a handler goes, before anybody else learns of it.
+  std::function<void()> gone = {};
 };
 
 /// The staged manager's process: holds what waits for each handler and hands it out when the handler asks.
@@ -60,8 +63,10 @@ class StagedHub : public GenServer<StagedHub<E>> {
   using Stats = typename HubMessages<E>::Stats;
   using Stop = typename HubMessages<E>::Stop;
   using StopSoon = typename HubMessages<E>::StopSoon;
+  using EndSoon = typename HubMessages<E>::EndSoon;
   using Share = typename HubMessages<E>::Share;
   static constexpr bool has_handler_lines = true;
+  static constexpr Duration stop_grace = 2 * handler_end_limit;
   struct Flush {};
   struct Ask {
     std::uint64_t id;
@@ -72,6 +77,22 @@ class StagedHub : public GenServer<StagedHub<E>> {
     std::any what;
   };
   struct End {};
+  /// What another process was asked, and whoever asks is to be answered by this one.
+  template <class Call>
+  struct Forwarded {
+    Call call;
+    From<Call> from;
+  };
+  /// Events that were turned away from the handler before they came here.
+  struct TurnedAway {
+    std::string name;
+    DropCounts counts;
+  };
+  /// Whether `pid` is a handler's process.
+  struct Runs {
+    using Reply = bool;
+    Pid pid;
+  };
   struct RestartDue {
     std::uint64_t id;
     std::uint64_t start_number;
@@ -88,10 +109,11 @@ class StagedHub : public GenServer<StagedHub<E>> {
     std::shared_ptr<SyncTicket> ticket;
   };
 
-  StagedHub(StagedHubOptions options, std::shared_ptr<HubShared> shared)
+  StagedHub(const StagedHubOptions& options, std::shared_ptr<HubShared> shared)
       : options_(options), lines_(options.wait_events_max), shared_(std::move(shared)) {
     this_process::trap_exits();
     open_.reserve(hub_block_events);
+    if (options_.front) front_ = this_process::monitor(options_.front);
   }
 
   // --- publishing ----------------------------------------------------------------------------------------------------
@@ -182,6 +204,7 @@ class StagedHub : public GenServer<StagedHub<E>> {
     if (valid && lines_.find(add.spec.name) != nullptr) valid = handler_exists(add.spec.name);
     Result<RuleLine<E>> rule = make_rule(add.spec, valid);
     if (!rule) {
+      tell_front();
       from.reply(rule.error());
       return;
     }
@@ -336,6 +359,18 @@ class StagedHub : public GenServer<StagedHub<E>> {
 
   std::shared_ptr<HubShared> handle_call(Share /*share*/) { return shared_; }
 
+  template <class Call>
+  void handle_cast(Forwarded<Call> forwarded) {
+    handle_call(std::move(forwarded.call), std::move(forwarded.from));
+  }
+  void handle_cast(const TurnedAway& turned_away) {
+    if (Member* found = lines_.find(turned_away.name)) found->member.turn_away(turned_away.counts);
+  }
+  [[nodiscard]] bool handle_call(Runs runs) const {
+    return std::ranges::any_of(lines_.entries(), [&](const auto& entry) { return is_caller(entry->member, runs.pid); });
+  }
+
+  void handle_info(EndSoon /*end*/) { end_when_alone(); }
   void handle_cast(End /*end*/) {
     publish_last_stats();
     for (From<Stop>& call : stop_calls_) call.reply(stats());
@@ -377,6 +412,10 @@ class StagedHub : public GenServer<StagedHub<E>> {
 
   /// An owner has ended: its handlers go with it.
   void handle_info(const Down& down) {
+    if (options_.front && down.ref == front_) {
+      this_process::stop(down.reason);
+      return;
+    }
     flush();
     for (Member* entry : lines_.copy()) {
       if (entry->owner != down.ref || entry->member.state == HandlerState::stopping) continue;
@@ -546,6 +585,7 @@ class StagedHub : public GenServer<StagedHub<E>> {
     member.settle(view, retry ? HandLoss::retried : threw ? HandLoss::crashed : HandLoss::consumer_down);
     member.last_error = reason.to_string();
     if (entry.added) {  // its first init: whoever adds it decides
+      tell_front();
       answer(entry,
              Error(ErrorCode::exited, concat("handler \"", member.name(), "\": init failed: ", member.last_error)));
       remove_unseen(entry);
@@ -578,6 +618,7 @@ class StagedHub : public GenServer<StagedHub<E>> {
     StagedMember<E>& member = entry.member;
     member.state = state;
     if (entry.added) {
+      tell_front();
       answer(entry, Error(ErrorCode::exited, concat("handler \"", member.name(), "\" ended itself in init")));
       remove_unseen(entry);
       return;
@@ -654,6 +695,7 @@ class StagedHub : public GenServer<StagedHub<E>> {
     member.leave_wait_line(lines_.wait_line(), member.dropped.shutdown);
     member.dropped.shutdown += member.clear_waiting();
     HandlerStats last = member.stats(lines_.wait_line(), this->runtime().clock().steady_now());
+    tell_front();
     const bool by_request = entry.removed.reply(last);
     answer_stops(entry, no_handler(member.name()));
     if (stopping_ && !by_request) last_figures_.push_back(std::move(last));
@@ -676,6 +718,9 @@ class StagedHub : public GenServer<StagedHub<E>> {
     lines_.erase(entry);
     publish_wanted();
   }
+  void tell_front() const {
+    if (options_.gone) options_.gone();
+  }
   static void answer(Member& entry, Result<void> result) {
     if (Answer waiting = std::exchange(entry.added, nullptr)) waiting(std::move(result));
   }
@@ -685,8 +730,7 @@ class StagedHub : public GenServer<StagedHub<E>> {
   Member& add_entry(HandlerSpec<E>&& spec, RuleLine<E> rule, From<Message> from) {
     const HandlerRestartPolicy policy = spec.options.restart;
     const Pid owner = spec.owner;
-    std::shared_ptr<EdgeCounters> edge =
-        this->runtime().edges().add(concat("events ", this_process::pid().number(), " -> ", spec.name));
+    SharedEdge edge = this->runtime().edges().add(concat("events ", this_process::pid().number(), " -> ", spec.name));
     Member& added = lines_.add(next_id_++, std::move(spec), std::move(rule), HandlerRestarts(policy), std::move(edge));
     added.added = [from = std::move(from)](Result<void> result) mutable { from.reply(std::move(result)); };
     if (owner) added.owner = this_process::monitor(owner);
@@ -711,7 +755,15 @@ class StagedHub : public GenServer<StagedHub<E>> {
   void end_if_empty() {
     if (!stopping_ || ending_ || !lines_.empty()) return;
     ending_ = true;
-    this->self().cast(End{});
+    shared_->door.close();
+    end_when_alone();
+  }
+  void end_when_alone() {
+    if (shared_->door.busy()) {
+      this->send_after(door_look_interval, EndSoon{});
+    } else {
+      this->self().cast(End{});
+    }
   }
 
   void publish_last_stats() {
@@ -777,6 +829,7 @@ class StagedHub : public GenServer<StagedHub<E>> {
   bool admitting_ = false;
   bool stopping_ = false;
   bool ending_ = false;
+  MonitorRef front_ = {};
   std::uint64_t next_id_ = 1;
   std::uint64_t published_ = 0;
   std::uint64_t refused_seen_ = 0;

@@ -45,7 +45,7 @@ template <class E>
 class StagedMember {
  public:
   StagedMember(std::uint64_t member_id, HandlerSpec<E> given, RuleLine<E> rule, HandlerRestarts history,
-               std::shared_ptr<EdgeCounters> edge_counters)
+               SharedEdge edge_counters)
       : id(member_id),
         spec(std::make_shared<const HandlerSpec<E>>(std::move(given))),
         restarts_of(std::move(history)),
@@ -59,7 +59,7 @@ class StagedMember {
   const std::uint64_t id;
   const std::shared_ptr<const HandlerSpec<E>> spec;  // shared with the handler's process, which may outlive us
   HandlerRestarts restarts_of;
-  const std::shared_ptr<EdgeCounters> edge;  // shared with snapshots of the runtime
+  const SharedEdge edge;  // shared with snapshots of the runtime
 
   HandlerState state = HandlerState::starting;
   std::uint64_t start_number = 0;  ///< of its process: what an earlier one still says is not heard
@@ -93,6 +93,12 @@ class StagedMember {
   [[nodiscard]] std::size_t left_in_hand() const noexcept { return in_hand_count - progress->view().settled(); }
   [[nodiscard]] std::size_t waiting_in_line(const WaitLine<E>& line) const noexcept {
     return in_wait_line ? line.end() - std::max(line.first, joined_at) : 0;
+  }
+
+  /// Events that were for it and never came here.
+  void turn_away(const DropCounts& counts) noexcept {
+    published += counts.total();
+    dropped += counts;
   }
 
   /// Has `batch`, which came at `now`, wait as its rule says. `ticket`: of a publisher that waits; else null.
