@@ -48,10 +48,13 @@ AskedFor reports_asked_for(const std::vector<NamedFormatter>& known) {
   if (formatters->empty()) return {};
   const char* text = std::getenv("DAGVERK_REPORT");
   const bool output = text != nullptr && takes_output(text, known);
-  Result<std::unique_ptr<TestRecorder>> recorder =
-      split_off_reporter({.formatters = std::move(*formatters), .program = program_invocation_short_name});
+  const Result<Duration> limit = formatter_limit_from_environment();
+  if (!limit) give_up(limit.error());
+  Result<std::unique_ptr<TestRecorder>> recorder = split_off_reporter(
+      {.formatters = std::move(*formatters), .program = program_invocation_short_name, .formatter_limit = *limit});
   if (!recorder) give_up(recorder.error());
   ::unsetenv("DAGVERK_REPORT");
+  ::unsetenv("DAGVERK_REPORT_LIMIT_MS");
   ::unsetenv("DAGVERK_REPORT_RERUN");
   return {.recorder = std::move(*recorder), .takes_output = output};
 }

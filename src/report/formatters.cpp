@@ -7,10 +7,14 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
 #include <set>
+#include <string_view>
+#include <system_error>
 #include <unistd.h>
 
 namespace dagverk {
@@ -111,6 +115,20 @@ Result<std::vector<FormatterSpec>> formatters_from_text(std::string_view text,
     formatters.push_back(std::move(*formatter));
   }
   return formatters;
+}
+
+Result<Duration> formatter_limit_from_environment() {
+  const char* text = std::getenv("DAGVERK_REPORT_LIMIT_MS");
+  if (text == nullptr || *text == '\0') return ReportOptions().formatter_limit;
+  constexpr std::int64_t limit_max = std::chrono::duration_cast<std::chrono::milliseconds>(formatter_limit_max).count();
+  const std::string_view digits = text;
+  std::int64_t limit = 0;
+  const auto [end, fault] = std::from_chars(digits.data(), digits.data() + digits.size(), limit);
+  if (fault != std::errc() || end != digits.data() + digits.size() || limit < 1 || limit > limit_max) {
+    return Error{ErrorCode::configuration, concat("DAGVERK_REPORT_LIMIT_MS must be 1 to ", limit_max,
+                                                  " milliseconds, got \"", detail::printable(digits, true), "\"")};
+  }
+  return std::chrono::milliseconds(limit);
 }
 
 Result<std::vector<FormatterSpec>> formatters_from_environment(const std::vector<NamedFormatter>& known) {

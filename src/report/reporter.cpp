@@ -27,7 +27,6 @@ constexpr std::size_t batch_events_max = 256;
 constexpr std::size_t under_way_bytes_max = std::size_t{512} * 1024;
 // A record makes two events at most: fewer are under way than any formatter's queue takes.
 static_assert(2 * under_way_bytes_max / record_size_min < formatter_queue_limit);
-constexpr Duration formatter_limit = 30s;
 constexpr Duration quick_limit = 50ms;
 constexpr Duration late_poll = 100us;
 constexpr int last_records_limit_ms = 2000;
@@ -40,8 +39,9 @@ void say(const std::string& line) {
 /// The formatters and what they are given.
 class Formatting {
  public:
-  explicit Formatting(std::vector<FormatterSpec> formatters)
-      : runtime_({.workers = 1, .logger = &null_logger()}), events_(runtime_) {
+  /// `limit`: how long one that makes no headway is waited for.
+  Formatting(std::vector<FormatterSpec> formatters, Duration limit)
+      : limit_(limit), runtime_({.workers = 1, .logger = &null_logger()}), events_(runtime_) {
     for (FormatterSpec& formatter : formatters) {
       const std::string name = formatter.name;
       if (const Result<void> added = events_.add_handler_blocking(std::move(formatter)); !added) {
@@ -74,7 +74,7 @@ class Formatting {
   void finish(SuiteFinished last) {
     static_cast<void>(events_.sync_notify_blocking(std::move(last), quick_limit).has_value());
     wait_for_late();
-    if (!hung_) static_cast<void>(events_.stop_blocking(formatter_limit).has_value());
+    if (!hung_) static_cast<void>(events_.stop_blocking(limit_).has_value());
   }
   /// Whether a formatter does not come back, and neither would this object's destructor.
   [[nodiscard]] bool hung() const noexcept { return hung_; }
@@ -82,7 +82,7 @@ class Formatting {
  private:
   /// Drops those that have thrown; returns when the others have nothing left, or one of them hangs.
   void wait_for_late() {
-    const SteadyTime until = system_clock().steady_now() + formatter_limit;
+    const SteadyTime until = system_clock().steady_now() + limit_;
     while (!hung_) {
       const Result<EventStats> stats = events_.stats_blocking();
       if (!stats) return;
@@ -110,6 +110,7 @@ class Formatting {
     static_cast<void>(events_.remove_handler_blocking(formatter.name).has_value());
   }
 
+  const Duration limit_;
   Runtime runtime_;
   SupervisedEventManager<TestEvent> events_;
   std::size_t under_way_bytes_ = 0;
@@ -189,7 +190,7 @@ std::string signal_name(int signal) {
 void run_reporter(const ReporterInput& input, std::vector<FormatterSpec> formatters, std::string program) {
   const Clock& clock = system_clock();
   EventAssembler assembler(std::move(program), clock.wall_now(), clock.steady_now());
-  Formatting formatting(std::move(formatters));
+  Formatting formatting(std::move(formatters), input.formatter_limit);
   assembler.want(formatting.wanted());
   Intake intake(input, assembler, formatting);
   while (intake.wait()) {

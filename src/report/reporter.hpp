@@ -2,6 +2,7 @@
 
 #include "report/record_channel.hpp"
 
+#include "dagverk/base/clock.hpp"
 #include "dagverk/report/formatters.hpp"
 
 #include <string>
@@ -20,6 +21,7 @@ struct ReporterInput {
   int end = -1;      ///< a ProgramEnd; closed without one when the guard was killed
   int done = -1;     ///< gets a byte when all is written that can be
   const RecordTail* tail = nullptr;
+  Duration formatter_limit;  ///< ReportOptions has it
 };
 
 /// Runs formatters over what a test program tells, until it has ended; what it says to people goes to standard error.

@@ -1,3 +1,4 @@
+#include "report/formatter_watch.hpp"
 #include "report/record_channel.hpp"
 #include "report/reporter.hpp"
 
@@ -5,25 +6,28 @@
 #include "dagverk/report/test_recorder.hpp"
 
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <fcntl.h>
 #include <filesystem>
 #include <poll.h>
+#include <string>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <utility>
+#include <vector>
 
 namespace dagverk {
 namespace {
 
 using detail::ProgramEnd;
 
-constexpr int reports_limit_ms = 90'000;  // longer than a formatter that hangs is waited for
+constexpr Duration reports_limit_min = std::chrono::seconds(60);  // beside what a formatter that hangs is waited for
 
 #if defined(__SANITIZE_THREAD__)
 constexpr std::ptrdiff_t threads_at_start = 2;  // the sanitizer has one of its own
@@ -80,26 +84,32 @@ sigset_t guarded_signals() {
   return signals;
 }
 
-[[noreturn]] void be_reporter(Channels& channels, const detail::SharedTail& tail, ReportOptions options) {
+[[noreturn]] void be_reporter(Channels& channels, const detail::SharedTail& tail, detail::FormatterWatch& watch,
+                              ReportOptions options) {
   // Out of the way of what is sent to the test program's group or session; a reader that goes away is an error to say.
   ::setsid();
   for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE}) static_cast<void>(std::signal(signal, SIG_IGN));
   channels.records.close(1);
   channels.end.close(1);
   channels.done.close(0);
-  detail::run_reporter(
-      {.records = channels.records.of[0], .end = channels.end.of[0], .done = channels.done.of[1], .tail = &*tail},
-      std::move(options.formatters), std::move(options.program));
+  watch.watch(options.formatters);
+  detail::run_reporter({.records = channels.records.of[0],
+                        .end = channels.end.of[0],
+                        .done = channels.done.of[1],
+                        .tail = &*tail,
+                        .formatter_limit = options.formatter_limit},
+                       std::move(options.formatters), std::move(options.program));
   ::_exit(0);
 }
 
 /// Starts the reporter as nobody's child: the tests never see it among theirs, nor does who kills a tree of processes.
-[[nodiscard]] bool start_reporter(Channels& channels, const detail::SharedTail& tail, ReportOptions& options) {
+[[nodiscard]] bool start_reporter(Channels& channels, const detail::SharedTail& tail, detail::FormatterWatch& watch,
+                                  ReportOptions& options) {
   const pid_t between = ::fork();
   if (between < 0) return false;
   if (between == 0) {
     const pid_t reporter = ::fork();
-    if (reporter == 0) be_reporter(channels, tail, std::move(options));
+    if (reporter == 0) be_reporter(channels, tail, watch, std::move(options));
     ::_exit(reporter < 0 ? 1 : 0);
   }
   int status = 0;
@@ -123,7 +133,8 @@ sigset_t guarded_signals() {
   }
 }
 
-[[noreturn]] void be_guard(pid_t program, Channels& channels, const sigset_t& signals) {
+[[noreturn]] void be_guard(pid_t program, Channels& channels, const sigset_t& signals,
+                           const detail::FormatterWatch& watch, const ReportOptions& options) {
   channels.records.close(0);
   channels.records.close(1);
   channels.end.close(0);
@@ -134,10 +145,14 @@ sigset_t guarded_signals() {
   static_cast<void>(::write(channels.end.of[1], &end, sizeof end) == static_cast<ssize_t>(sizeof end));
   pollfd done{.fd = channels.done.of[0], .events = POLLIN, .revents = 0};
   char byte = 0;
-  if (::poll(&done, 1, reports_limit_ms) == 0) {
+  const auto limit = std::chrono::ceil<std::chrono::milliseconds>(2 * options.formatter_limit + reports_limit_min);
+  if (::poll(&done, 1, static_cast<int>(limit.count())) == 0) {
     std::fprintf(stderr, "report: the reports are not done in time\n");
   } else if (::read(done.fd, &byte, 1) != 1) {
-    std::fprintf(stderr, "report: the reporter has ended early, as when a formatter crashes; no report is complete\n");
+    std::vector<std::string> names;
+    names.reserve(options.formatters.size());
+    for (const FormatterSpec& formatter : options.formatters) names.push_back(formatter.name);
+    std::fprintf(stderr, "report: %s\n", watch.verdict(names).c_str());
   }
   if (end.signal != 0) {
     const rlimit none{.rlim_cur = 0, .rlim_max = 0};
@@ -161,13 +176,18 @@ Result<std::unique_ptr<TestRecorder>> split_off_reporter(ReportOptions options) 
                  "reports must be asked for before the program starts threads; move the call "
                  "to the beginning of main"};
   }
+  if (options.formatter_limit < std::chrono::milliseconds(1) || options.formatter_limit > formatter_limit_max) {
+    return Error{ErrorCode::configuration, "formatter_limit must be 1 ms to 1 h"};
+  }
   Channels channels;
   if (!channels.open()) return system_error("no pipe for the reports");
   Result<detail::SharedTail> tail = detail::SharedTail::make();
   if (!tail) return tail.error();
+  Result<detail::FormatterWatch> watch = detail::FormatterWatch::make();
+  if (!watch) return watch.error();
   std::fflush(nullptr);  // or what is buffered would be written by each of the three
   const pid_t guard = ::getpid();
-  if (!start_reporter(channels, *tail, options)) return system_error("no process for the reports");
+  if (!start_reporter(channels, *tail, *watch, options)) return system_error("no process for the reports");
   const sigset_t signals = guarded_signals();
   sigset_t before;
   ::sigprocmask(SIG_BLOCK, &signals, &before);
@@ -176,7 +196,7 @@ Result<std::unique_ptr<TestRecorder>> split_off_reporter(ReportOptions options) 
     ::sigprocmask(SIG_SETMASK, &before, nullptr);
     return system_error("no process for the tests");
   }
-  if (program > 0) be_guard(program, channels, signals);
+  if (program > 0) be_guard(program, channels, signals, *watch, options);
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != guard) ::_exit(128 + SIGKILL);
   ::sigprocmask(SIG_SETMASK, &before, nullptr);

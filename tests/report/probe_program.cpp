@@ -1,5 +1,5 @@
 // A test program for the tests of reports: some of its tests pass, some fail, some kill it. It has a main of its own,
-// and three formatters that are no good.
+// and five formatters that are no good.
 
 #include "dagverk/event/event_handler.hpp"
 #include "dagverk/report/gtest.hpp"
@@ -108,6 +108,22 @@ class Deadly : public dagverk::EventHandler<dagverk::TestEvent> {
   void handle_event(const dagverk::TestEvent& /*event*/) { ::_exit(1); }
 };
 
+/// Crashes, and takes the reporter with it.
+class Wild : public dagverk::EventHandler<dagverk::TestEvent> {
+ public:
+  void handle_event(const dagverk::TestEvent& event) {
+    if (std::holds_alternative<dagverk::TestFinished>(event)) static_cast<void>(std::raise(SIGSEGV));
+  }
+};
+
+/// Never comes back from the first test that ends.
+class Hanging : public dagverk::EventHandler<dagverk::TestEvent> {
+ public:
+  void handle_event(const dagverk::TestEvent& event) {
+    while (std::holds_alternative<dagverk::TestFinished>(event)) ::pause();
+  }
+};
+
 /// A formatter without a file.
 template <class Formatter>
 dagverk::NamedFormatter own(const std::string& name) {
@@ -124,6 +140,8 @@ int main(int argc, char** argv) {
   known.push_back(own<Clumsy>("clumsy"));
   known.push_back(own<Unready>("unready"));
   known.push_back(own<Deadly>("deadly"));
+  known.push_back(own<Wild>("wild"));
+  known.push_back(own<Hanging>("hanging"));
   dagverk::report_google_tests(known);
   return RUN_ALL_TESTS();
 }

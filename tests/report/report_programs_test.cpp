@@ -1,5 +1,7 @@
 // Real test programs that pass, fail and crash, and what their reports say.
 
+#include "support/temporary_folder.hpp"
+
 #include <gtest/gtest.h>
 
 #include <csignal>
@@ -50,16 +52,7 @@ std::size_t count(std::string_view text, std::string_view what) {
 
 class Reports : public testing::Test {
  protected:
-  Reports() {
-    char name[] = "/tmp/dagverk_report_XXXXXX";
-    folder_ = ::mkdtemp(name) == nullptr ? "." : name;
-  }
-  ~Reports() override {
-    std::error_code ignored;
-    std::filesystem::remove_all(folder_, ignored);
-  }
-
-  [[nodiscard]] std::string path(const std::string& name) const { return folder_ + "/" + name; }
+  [[nodiscard]] std::string path(const std::string& name) const { return folder_.file(name); }
   /// Runs the tests of the probe that `filter` chooses.
   [[nodiscard]] Ended probe(const std::string& report, const std::string& filter, const std::string& more = "") const {
     return run("env -u GTEST_FILTER -u GTEST_SHARD_INDEX -u GTEST_TOTAL_SHARDS DAGVERK_REPORT='" + report + "' " +
@@ -76,7 +69,7 @@ class Reports : public testing::Test {
   }
 
  private:
-  std::string folder_;
+  TemporaryFolder folder_;
 };
 
 TEST_F(Reports, all_formatters_report_the_same_run) {
@@ -185,7 +178,25 @@ TEST_F(Reports, a_formatter_that_crashes_ends_the_reports_not_the_tests_and_the_
   const Ended run = probe("deadly,junit:" + path("out.xml"), "Good.*:Bad.fails_twice");
   EXPECT_EQ(run.exit_status(), 1) << run.output;
   EXPECT_TRUE(run.says("3 tests from 2 test suites ran.")) << run.output;
-  EXPECT_TRUE(run.says("report: the reporter has ended early")) << run.output;
+  EXPECT_TRUE(run.says("report: the reporter has ended early, while at work: ")) << run.output;
+  EXPECT_TRUE(run.says("deadly")) << run.output;
+
+  const Ended crashed = probe("tap:" + path("out.tap") + ",wild", "Good.*");
+  EXPECT_EQ(crashed.exit_status(), 0) << crashed.output;
+  EXPECT_TRUE(crashed.says("report: the formatter wild has crashed (SIGSEGV) and taken the reporter with it"))
+      << crashed.output;
+}
+
+TEST_F(Reports, a_formatter_that_hangs_is_waited_for_as_long_as_the_run_says_and_named) {
+  const Ended run = probe("hanging,tap", "Good.*", "DAGVERK_REPORT_LIMIT_MS=100");
+  EXPECT_EQ(run.exit_status(), 0) << run.output;
+  EXPECT_TRUE(run.says("report: the formatter hanging hangs, its report is not complete; ")) << run.output;
+  EXPECT_TRUE(run.says("\n1..2\n")) << "the others are not hurt:\n" << run.output;
+  for (const char* wrong : {"soon", "0", "-1", "1.5", "99999999999999999999", "3600001"}) {
+    const Ended refused = probe("tap", "Good.*", std::string("DAGVERK_REPORT_LIMIT_MS=") + wrong);
+    EXPECT_EQ(refused.exit_status(), 2) << wrong;
+    EXPECT_TRUE(refused.says("DAGVERK_REPORT_LIMIT_MS must be 1 to 3600000 milliseconds, got ")) << refused.output;
+  }
 }
 
 TEST_F(Reports, the_frameworks_own_output_gives_way_only_to_one_on_standard_output) {

@@ -5,6 +5,7 @@
 #include "dagverk/report/formatters.hpp"
 #include "dagverk/report/test_event.hpp"
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -16,7 +17,10 @@ namespace dagverk {
 struct ReportOptions {
   std::vector<FormatterSpec> formatters = {};
   std::string program = {};
+  /// How long the reporter waits for a formatter that makes no headway, once in a run. 1 ms to `formatter_limit_max`.
+  Duration formatter_limit = std::chrono::seconds(30);
 };
+inline constexpr Duration formatter_limit_max = std::chrono::hours(1);
 
 /// What a test framework's listener tells of its tests. The formatters run in another OS process and get everything
 /// told here, also when this process crashes in the middle of a test.
@@ -52,10 +56,15 @@ class TestRecorder {
 /// the guard ends as the tests ended: with their exit status, or by the same signal. It does not return.
 ///
 /// Semantics: signals sent to the guard are passed on; when it is killed, the tests are killed with it and the reports
-///            still written. Formatters that were dropped are named on standard error.
+///            still written. Formatters that were dropped, that hang or that crashed are named on standard error.
 /// Threads:   call it before the program starts any.
-/// Errors:    `wrong_thread` when there are threads already; `io` when the system gives no pipe, memory or process.
+/// Errors:    `wrong_thread` when there are threads already; `configuration` for a limit out of range; `io` when the
+///            system gives no pipe, memory or process.
 [[nodiscard]] Result<std::unique_ptr<TestRecorder>> split_off_reporter(ReportOptions options);
+
+/// What DAGVERK_REPORT_LIMIT_MS says of `ReportOptions::formatter_limit`; its default when that is not set or empty.
+/// Errors: `configuration` for anything but a number in range.
+[[nodiscard]] Result<Duration> formatter_limit_from_environment();
 
 /// What the environment asks for: the formatters of DAGVERK_REPORT. Empty when the variable is not set or empty.
 [[nodiscard]] Result<std::vector<FormatterSpec>> formatters_from_environment(
