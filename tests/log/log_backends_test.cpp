@@ -1,6 +1,7 @@
 // The ready-made backends against real files and sockets: rotation, full disks, wrong paths, missing far ends.
 
 #include "log_world.hpp"
+#include "support/temporary_folder.hpp"
 
 #include "dagverk/log/backends/console.hpp"
 #include "dagverk/log/backends/file.hpp"
@@ -37,25 +38,6 @@ namespace {
 using namespace std::chrono_literals;
 namespace fs = std::filesystem;
 
-/// A folder that goes with the test.
-class Folder {
- public:
-  Folder() {
-    char name[] = "/tmp/dagverk_log_XXXXXX";
-    path_ = ::mkdtemp(name);
-  }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-  ~Folder() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  [[nodiscard]] std::string operator/(std::string_view name) const { return (path_ / name).string(); }
-
- private:
-  fs::path path_;
-};
-
 std::string content(const std::string& path) {
   std::ifstream file(path);
   std::ostringstream text;
@@ -69,8 +51,8 @@ BackendSpec plain(BackendSpec spec) {
 }
 
 TEST(FileBackend, appends_to_what_is_there) {
-  const Folder folder;
-  const std::string path = folder / "a.log";
+  const TemporaryFolder folder;
+  const std::string path = folder.file("a.log");
   std::ofstream(path) << "before\n";
   LogWorld world(LogWorld::quick());
   world.pipeline->add_backend(plain(file_backend("file", {.path = path}))).value();
@@ -81,8 +63,8 @@ TEST(FileBackend, appends_to_what_is_there) {
 }
 
 TEST(FileBackend, rotates_by_size_and_keeps_as_many_files_as_asked) {
-  const Folder folder;
-  const std::string path = folder / "a.log";
+  const TemporaryFolder folder;
+  const std::string path = folder.file("a.log");
   LogWorld world(LogWorld::quick());
   world.pipeline->add_backend(plain(file_backend("file", {.path = path, .size_max = 30, .files_kept = 2}))).value();
   for (int line = 10; line < 22; ++line) world.log.info("line " + std::to_string(line));  // 8 bytes each, 3 to a file
@@ -95,8 +77,8 @@ TEST(FileBackend, rotates_by_size_and_keeps_as_many_files_as_asked) {
 }
 
 TEST(FileBackend, without_old_files_a_rotation_empties_the_file) {
-  const Folder folder;
-  const std::string path = folder / "a.log";
+  const TemporaryFolder folder;
+  const std::string path = folder.file("a.log");
   LogWorld world(LogWorld::quick());
   world.pipeline->add_backend(plain(file_backend("file", {.path = path, .size_max = 30, .files_kept = 0}))).value();
   for (int line = 10; line < 15; ++line) world.log.info("line " + std::to_string(line));
@@ -106,8 +88,8 @@ TEST(FileBackend, without_old_files_a_rotation_empties_the_file) {
 }
 
 TEST(FileBackend, rotates_by_time_at_the_borders_of_the_period) {
-  const Folder folder;
-  const std::string path = folder / "a.log";
+  const TemporaryFolder folder;
+  const std::string path = folder.file("a.log");
   LogWorld world(LogWorld::quick());
   world.pipeline->add_backend(plain(file_backend("file", {.path = path, .rotate_every = 24h}))).value();
   world.runtime.advance(23h);
@@ -125,8 +107,8 @@ TEST(FileBackend, rotates_by_time_at_the_borders_of_the_period) {
 }
 
 TEST(FileBackend, reopen_goes_on_under_the_name_after_somebody_moved_the_file) {
-  const Folder folder;
-  const std::string path = folder / "a.log";
+  const TemporaryFolder folder;
+  const std::string path = folder.file("a.log");
   LogWorld world(LogWorld::quick());
   world.pipeline->add_backend(plain(file_backend("file", {.path = path}))).value();
   world.log.info("old");
@@ -143,16 +125,16 @@ TEST(FileBackend, reopen_goes_on_under_the_name_after_somebody_moved_the_file) {
 }
 
 TEST(FileBackend, what_cannot_be_opened_is_refused_with_the_reason) {
-  const Folder folder;
+  const TemporaryFolder folder;
   LogWorld world(LogWorld::quick());
   const auto refused = [&](const std::string& path) {
     const Result<void> added = world.pipeline->add_backend(file_backend("file", {.path = path}));
     return added ? std::string() : std::string(added.error().message());
   };
-  EXPECT_NE(refused(folder / "none/a.log").find("No such file or directory"), std::string::npos);
-  EXPECT_NE(refused(folder / "").find("Is a directory"), std::string::npos);
+  EXPECT_NE(refused(folder.file("none/a.log")).find("No such file or directory"), std::string::npos);
+  EXPECT_NE(refused(folder.file("")).find("Is a directory"), std::string::npos);
   EXPECT_NE(refused("").find("needs a path"), std::string::npos);
-  const std::string pipe = folder / "pipe";
+  const std::string pipe = folder.file("pipe");
   ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
   EXPECT_NE(refused(pipe).find("cannot open the log file"), std::string::npos)
       << "a pipe that nobody reads must not hang";
@@ -178,7 +160,7 @@ TEST(FileBackend, a_full_disk_costs_counted_lines_and_nothing_else) {
 class SmallDisk {
  public:
   SmallDisk() {
-    if (::mount("none", (folder_ / "").c_str(), "tmpfs", 0, "size=64k") == 0) {
+    if (::mount("none", folder_.path().c_str(), "tmpfs", 0, "size=64k") == 0) {
       mounted_ = true;
       return;
     }
@@ -193,24 +175,24 @@ class SmallDisk {
   SmallDisk& operator=(const SmallDisk&) = delete;
   ~SmallDisk() {
     if (mounted_) {
-      ::umount2((folder_ / "").c_str(), MNT_DETACH);
+      ::umount2(folder_.path().c_str(), MNT_DETACH);
     } else {
       ::setrlimit(RLIMIT_FSIZE, &limit_before_);
       std::signal(SIGXFSZ, xfsz_before_);
     }
   }
-  [[nodiscard]] std::string operator/(std::string_view name) const { return folder_ / name; }
+  [[nodiscard]] std::string operator/(std::string_view name) const { return folder_.file(name); }
   [[nodiscard]] std::string_view full_error() const { return mounted_ ? "No space left on device" : "File too large"; }
   void make_room() const {
     if (mounted_) {
-      EXPECT_EQ(::mount("none", (folder_ / "").c_str(), "tmpfs", MS_REMOUNT, "size=4m"), 0);
+      EXPECT_EQ(::mount("none", folder_.path().c_str(), "tmpfs", MS_REMOUNT, "size=4m"), 0);
     } else {
       ::setrlimit(RLIMIT_FSIZE, &limit_before_);
     }
   }
 
  private:
-  Folder folder_;
+  TemporaryFolder folder_;
   bool mounted_ = false;
   rlimit limit_before_{};
   sighandler_t xfsz_before_ = SIG_DFL;
@@ -282,25 +264,25 @@ TEST(FileBackend, on_a_disk_that_fills_up_losses_are_counted_and_writing_goes_on
 }
 
 TEST(FileBackend, a_line_of_a_mebibyte_with_bad_bytes_is_one_line_everywhere) {
-  const Folder folder;
+  const TemporaryFolder folder;
   LogOptions options = LogWorld::quick();
   options.line_bytes_max = 1 << 20;
   options.thread_buffer_bytes = 8 << 20;
   LogWorld world(BoundedQueue{}, options);
-  world.pipeline->add_backend(plain(file_backend("text", {.path = folder / "a.log"}))).value();
-  world.pipeline->add_backend(json_file_backend("json", {.path = folder / "a.json"})).value();
+  world.pipeline->add_backend(plain(file_backend("text", {.path = folder.file("a.log")}))).value();
+  world.pipeline->add_backend(json_file_backend("json", {.path = folder.file("a.json")})).value();
   std::string large(1 << 20, 'x');
   large.replace(1000, 7, "\n\x1b[2J\xff\t");
   large.replace(large.size() - 4, 4, "\xe2\x82 \r");
   world.log.info(large);
   world.log.info("after");
   world.run();
-  const std::string text = content(folder / "a.log");
+  const std::string text = content(folder.file("a.log"));
   EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 2);
   EXPECT_EQ(text.substr(1000, 14), "\\n\\x1b[2J\xef\xbf\xbd\\t");
   EXPECT_TRUE(text.ends_with("\xef\xbf\xbd \\r\nafter\n")) << text.substr(text.size() - 40);
   EXPECT_GT(text.size(), large.size());
-  const std::string json = content(folder / "a.json");
+  const std::string json = content(folder.file("a.json"));
   EXPECT_EQ(std::count(json.begin(), json.end(), '\n'), 2);
   EXPECT_NE(json.find("\\n\\u001b[2J\xef\xbf\xbd\\t"), std::string::npos);
   EXPECT_EQ(json.find('\xff'), std::string::npos);
@@ -309,8 +291,8 @@ TEST(FileBackend, a_line_of_a_mebibyte_with_bad_bytes_is_one_line_everywhere) {
 }
 
 TEST(FileBackend, json_lines) {
-  const Folder folder;
-  const std::string path = folder / "a.json";
+  const TemporaryFolder folder;
+  const std::string path = folder.file("a.json");
   LogWorld world(LogWorld::quick());
   world.pipeline->add_backend(json_file_backend("json", {.path = path})).value();
   world.pipeline->write(LogSeverity::info, {}, "hello", std::vector<LogValue>{{"n", 1}});
@@ -342,8 +324,8 @@ class Redirected {
 };
 
 TEST(ConsoleBackend, colors_lines_only_when_asked_or_on_a_terminal) {
-  const Folder folder;
-  const std::string path = folder / "out";
+  const TemporaryFolder folder;
+  const std::string path = folder.file("out");
   const int file = ::open(path.c_str(), O_CREAT | O_WRONLY | O_APPEND, 0600);
   LogWorld world(LogWorld::quick());
   world.pipeline->add_backend(plain(console_backend("plain"))).value();
