@@ -1,8 +1,12 @@
 #include "jobs/acknowledger.hpp"
 
+#include "jobs/node_pools.hpp"
 #include "jobs/promoter.hpp"
 #include "jobs/worker_pool.hpp"
 
+#include <algorithm>
+#include <cstddef>
+#include <iterator>
 #include <optional>
 #include <utility>
 
@@ -12,9 +16,10 @@ namespace {
 
 constexpr std::size_t batch_size_limit = std::size_t{8} << 20U;
 
+/// Asking again would not help: of `wrong_type`, because somebody else uses the name of the store's retry set.
 bool invalid(const Error& error) {
   return error.code() == ErrorCode::invalid_argument || error.code() == ErrorCode::too_large ||
-         error.code() == ErrorCode::malformed_job;
+         error.code() == ErrorCode::malformed_job || error.code() == ErrorCode::wrong_type;
 }
 
 std::size_t size_of(const Settlement& settlement) {
@@ -40,7 +45,11 @@ void Acknowledger::handle_cast(Attach attach) {
 }
 
 void Acknowledger::handle_cast(Settle settle) {
-  waiting_.push_back(std::move(settle.settling));
+  if (waiting_.empty()) {
+    waiting_ = std::move(settle.settlings);
+  } else {
+    std::ranges::move(settle.settlings, std::back_inserter(waiting_));
+  }
   if (std::exchange(flush_sent_, true)) return;
   self().cast(Flush{});  // behind what is queued already, so that it all goes in one batch
 }
@@ -65,13 +74,15 @@ Async<void> Acknowledger::flush() {
 }
 
 Acknowledger::Batch Acknowledger::next_batch() {
-  Batch batch;
+  std::size_t count = 0;
   std::size_t size = 0;
-  while (!waiting_.empty() && batch.size() < batch_count_limit && (batch.empty() || size < batch_size_limit)) {
-    size += size_of(waiting_.front().settlement);
-    batch.push_back(std::move(waiting_.front()));
-    waiting_.pop_front();
+  while (count < waiting_.size() && count < batch_count_limit && size < batch_size_limit) {
+    size += size_of(waiting_[count++].settlement);
   }
+  if (count == waiting_.size()) return std::exchange(waiting_, {});
+  const auto end = waiting_.begin() + static_cast<std::ptrdiff_t>(count);
+  Batch batch(std::move_iterator(waiting_.begin()), std::move_iterator(end));
+  waiting_.erase(waiting_.begin(), end);
   return batch;
 }
 
@@ -88,6 +99,7 @@ Async<std::vector<ItemOutcome>> Acknowledger::store(Batch& batch) {
     for (std::size_t index = first; index < first + count; ++index) settlements.push_back(batch[index].settlement);
     Result<std::vector<ItemOutcome>> stored = co_await env_->store.settle(std::move(settlements));
     if (stored) {
+      health_.works(*env_);
       outcomes.insert(outcomes.end(), stored->begin(), stored->end());
       first += count;
       count = std::min(count, batch.size() - first);
@@ -98,6 +110,7 @@ Async<std::vector<ItemOutcome>> Acknowledger::store(Batch& batch) {
     ++env_->counters.store_errors;
     if (!invalid(stored.error())) {
       if (stored.error().code() == ErrorCode::outcome_unknown) maybe_stored_ = true;
+      health_.failed(*env_, stored.error());
       env_->runtime.logger().warning("settle.failed", {{"error", stored.error().message()}, {"jobs", count}});
       co_await this_process::sleep(backoff.next());
       continue;
@@ -131,22 +144,43 @@ void Acknowledger::report_batch(const std::vector<ItemOutcome>& outcomes) {
     const Settling& settling = batch[index];
     const ItemOutcome outcome =
         maybe_stored_ && outcomes[index] == ItemOutcome::refused ? ItemOutcome::done : outcomes[index];
+    if (settling.outcome.completed && outcomes[index] == ItemOutcome::refused) {
+      // It finished in a transaction of its own, whatever happened to its run after that.
+      const Settling finished{.job = settling.job,
+                              .settlement = Settlement::finish(settling.job->taken.token),
+                              .outcome = RunOutcome::finished(settling.outcome.result),
+                              .ended_at = settling.ended_at};
+      report(finished, ItemOutcome::done, env_->name, now, *env_->events);
+      ++counters.finished;
+      if (QueueRecord* const queue = settling.job->queue) ++queue->finished;
+      continue;
+    }
     report(settling, outcome, env_->name, now, *env_->events);
     if (outcome != ItemOutcome::done) {
       ++counters.lease_lost;
       env_->runtime.logger().warning("job.lease_lost", {{"jid", settling.job->taken.jid}});
       continue;
     }
+    if (QueueRecord* const queue = settling.job->queue) {
+      if (settling.outcome.kind == RunOutcome::Kind::failed) ++queue->failed;
+      if (settling.settlement.action == Settlement::Action::finish) ++queue->finished;
+    }
     switch (settling.settlement.action) {
       case Settlement::Action::finish: ++counters.finished; break;
       case Settlement::Action::retry: {
-        ++counters.retried;
+        ++(settling.settlement.kind == JournalKind::snoozed ? counters.snoozed : counters.retried);
         const WallTime due = settling.settlement.due;
         earliest = earliest ? std::min(*earliest, due) : due;
         break;
       }
       case Settlement::Action::bury: ++counters.died; break;
-      case Settlement::Action::discard: ++counters.discarded; break;
+      case Settlement::Action::discard: {
+        const JournalKind kind = settling.settlement.kind;
+        ++(kind == JournalKind::expired     ? counters.expired
+           : kind == JournalKind::cancelled ? counters.cancelled
+                                            : counters.discarded);
+        break;
+      }
       case Settlement::Action::requeue: ++counters.requeued; break;
     }
   }

@@ -6,7 +6,6 @@
 #include "dagverk/runtime/gen_server.hpp"
 
 #include <cstddef>
-#include <deque>
 #include <vector>
 
 namespace dagverk::jobs {
@@ -23,7 +22,7 @@ class Promoter;
 class Acknowledger : public GenServer<Acknowledger> {
  public:
   struct Settle {
-    Settling settling;
+    std::vector<Settling> settlings;
   };
   struct Attach {
     ServerRef<WorkerPool> pool;
@@ -58,8 +57,9 @@ class Acknowledger : public GenServer<Acknowledger> {
   NodeEnvPtr env_;
   ServerRef<WorkerPool> pool_;
   ServerRef<Promoter> promoter_;
-  std::deque<Settling> waiting_;
+  Batch waiting_;
   Batch under_way_;
+  StoreHealth health_{"settle"};
   bool flush_sent_ = false;
   bool maybe_stored_ = false;  // a reply was lost: a refusal may then mean that the first try worked
 };

@@ -4,8 +4,13 @@
 
 #include "dagverk/base/concat.hpp"
 #include "dagverk/jobs/arguments.hpp"
+#include "dagverk/jobs/retry_policy.hpp"
 
+#include <algorithm>
+#include <chrono>
 #include <cstddef>
+#include <cstdint>
+#include <iterator>
 #include <optional>
 
 namespace dagverk::jobs {
@@ -68,9 +73,56 @@ Result<std::string> expand(std::string_view element, const JobArguments& argumen
   return out;
 }
 
+/// An argument inside a script is code. `sh -c 'grep "$1" log' sh {0}` passes it as a value.
+Result<void> check_shell(const std::vector<std::string>& run) {
+  constexpr std::string_view shells[] = {"sh", "bash", "dash", "zsh", "ksh", "mksh", "ash", "fish", "csh", "tcsh"};
+  const std::string_view name = std::string_view(run.front()).substr(run.front().rfind('/') + 1);
+  if (std::ranges::find(shells, name) == std::end(shells)) return {};
+  for (std::size_t index = 1; index < run.size() && run[index].starts_with('-'); ++index) {
+    const std::string_view option = run[index];
+    const bool script_follows = !option.starts_with("--") && option.find('c') != std::string_view::npos;
+    if (!script_follows || index + 1 == run.size() || !next_placeholder(run[index + 1], 0)) continue;
+    return Error{ErrorCode::configuration,
+                 concat("run must not put an argument into a script, where it would be code: \"", run[index + 1],
+                        "\"; write $1 there and add \"", name, R"(", "{0}" behind it)")};
+  }
+  return {};
+}
+
+Result<void> check_environment(const CommandSpec& command) {
+  const auto good = [](std::string_view name) {
+    return !name.empty() && name.find_first_of(std::string_view("=\0", 2)) == std::string_view::npos;
+  };
+  for (const std::string& name : command.environment_inherit) {
+    if (!good(name)) return Error{ErrorCode::configuration, concat("\"", name, "\" is not the name of a variable")};
+  }
+  for (const auto& [name, value] : command.environment_set) {
+    if (!good(name)) return Error{ErrorCode::configuration, concat("\"", name, "\" is not the name of a variable")};
+    if (value.find('\0') != std::string::npos) {
+      return Error{ErrorCode::configuration, concat("the value of ", name, " must not contain NUL")};
+    }
+  }
+  return {};
+}
+
+/// Below these nothing can even be started.
+Result<void> check_limits(const OsProcessLimits& limits) {
+  if (limits.cpu_time && *limits.cpu_time < std::chrono::seconds(1)) {
+    return Error{ErrorCode::configuration, "limits: CPU time must be at least 1 s"};
+  }
+  if (limits.address_space_bytes && *limits.address_space_bytes < std::uint64_t{1} << 20U) {
+    return Error{ErrorCode::configuration, "limits: memory must be at least 1 MiB"};
+  }
+  if (limits.open_files_count && *limits.open_files_count < 8) {
+    return Error{ErrorCode::configuration, "limits: open files must be at least 8"};
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<void> check_command(const CommandSpec& command) {
+  const auto wrong = [](std::string what) { return Error{ErrorCode::configuration, std::move(what)}; };
   if (command.run.empty() || command.run.front().empty()) {
     return Error{ErrorCode::configuration, "run must name an executable"};
   }
@@ -81,10 +133,17 @@ Result<void> check_command(const CommandSpec& command) {
   for (const std::string& element : command.run) {
     if (element.find('\0') != std::string::npos) return Error{ErrorCode::configuration, "run must not contain NUL"};
   }
-  if (command.kill_grace < Duration::zero()) {
-    return Error{ErrorCode::configuration, "kill_grace must not be negative"};
+  if (command.kill_grace < Duration::zero()) return wrong("kill_grace must not be negative");
+  if (command.snooze_delay < Duration::zero() || command.snooze_delay > retry_delay_max) {
+    return wrong("snooze_delay must be from 0 s to 366 days");
   }
-  return {};
+  for (const auto& [code, meaning] : command.exit_codes) {
+    if (code < 1 || code > 255) return wrong(concat("exit_codes: a code must be from 1 to 255, got ", code));
+  }
+  if (command.working_directory.find('\0') != std::string::npos) return wrong("working_directory must not contain NUL");
+  if (auto good = check_shell(command.run); !good) return good.error();
+  if (auto good = check_environment(command); !good) return good.error();
+  return check_limits(command.limits);
 }
 
 Result<std::vector<std::string>> expand_command(const CommandSpec& command, std::string_view args_json,

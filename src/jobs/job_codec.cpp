@@ -1,5 +1,6 @@
 #include "dagverk/jobs/job_codec.hpp"
 
+#include "jobs/job_decoding.hpp"
 #include "jobs/json_text.hpp"
 
 #include "dagverk/base/assert.hpp"
@@ -7,6 +8,7 @@
 #include "dagverk/base/concat.hpp"
 #include "dagverk/base/random.hpp"
 #include "dagverk/jobs/job_names.hpp"
+#include "dagverk/jobs/limits.hpp"
 
 #include <algorithm>
 #include <array>
@@ -23,8 +25,10 @@ namespace {
 
 constexpr std::size_t payload_size_max = std::size_t{1} << 30U;  // positions are 32 bits wide
 constexpr unsigned depth_max = 512;                              // the scanner recurses
+constexpr std::size_t name_size_max = 255;                       // of a member that is added
 constexpr std::size_t later_stamp_size_bytes = 64;  // room for `enqueued_at` in a job that waits in the schedule
 constexpr std::int64_t retry_for_max_s = 1'000'000'000;
+constexpr Duration span_max = std::chrono::seconds(retry_for_max_s);  // of timeout and expires_in, too
 
 enum class Field : std::uint8_t {
   args,
@@ -35,9 +39,12 @@ enum class Field : std::uint8_t {
   error_backtrace,
   error_class,
   error_message,
+  expires_at,
+  expires_in,
   failed_at,
   jid,
   job_class,
+  limit_key,
   max_retry_count,
   queue,
   retried_at,
@@ -46,24 +53,73 @@ enum class Field : std::uint8_t {
   retry_for,
   retry_queue,
   tags,
+  timeout,
+  traceparent,
+  tracestate,
   wrapped,
 };
 
 // In the order of Field.
-constexpr std::array<std::string_view, 20> field_names = {
-    "args",        "at",
-    "created_at",  "dead",
-    "enqueued_at", "error_backtrace",
-    "error_class", "error_message",
-    "failed_at",   "jid",
-    "class",       "max_retry_count",
-    "queue",       "retried_at",
-    "retry",       "retry_count",
-    "retry_for",   "retry_queue",
-    "tags",        "wrapped",
+constexpr std::array<std::string_view, 26> field_names = {
+    "args",
+    "at",
+    "created_at",
+    "dead",
+    "enqueued_at",
+    "error_backtrace",
+    "error_class",
+    "error_message",
+    "expires_at",
+    "expires_in",
+    "failed_at",
+    "jid",
+    "class",
+    "limit_key",
+    "max_retry_count",
+    "queue",
+    "retried_at",
+    "retry",
+    "retry_count",
+    "retry_for",
+    "retry_queue",
+    "tags",
+    "timeout",
+    "traceparent",
+    "tracestate",
+    "wrapped",
 };
 static_assert(field_names[static_cast<std::size_t>(Field::wrapped)] == "wrapped");
 static_assert(field_names[static_cast<std::size_t>(Field::job_class)] == "class");
+
+constexpr std::size_t name_slots = 64;
+constexpr std::size_t slot_of(std::string_view name) noexcept {
+  return name.empty() ? 0 : (name.size() * 7 + static_cast<unsigned char>(name.back())) % name_slots;
+}
+
+/// Field names by slot; those that share one are chained.
+struct FieldTable {
+  std::array<std::size_t, name_slots> first{};
+  std::array<std::size_t, field_names.size()> next{};
+};
+constexpr FieldTable field_table = [] {
+  FieldTable table;
+  table.first.fill(field_names.size());
+  for (std::size_t index = 0; index < field_names.size(); ++index) {
+    std::size_t& first = table.first[slot_of(field_names[index])];
+    table.next[index] = first;
+    first = index;
+  }
+  return table;
+}();
+
+/// The index of the Field that is called so; the number of fields when none is.
+constexpr std::size_t field_index(std::string_view name) noexcept {
+  std::size_t index = field_table.first[slot_of(name)];
+  while (index < field_names.size() && field_names[index] != name) index = field_table.next[index];
+  return index;
+}
+static_assert(field_index("wrapped") == static_cast<std::size_t>(Field::wrapped));
+static_assert(field_index("bid") == field_names.size());
 
 constexpr std::string_view wire_name(OwnedMember member) noexcept {
   switch (member) {
@@ -79,6 +135,8 @@ constexpr std::string_view wire_name(OwnedMember member) noexcept {
     case OwnedMember::error_message: return "error_message";
     case OwnedMember::error_class: return "error_class";
     case OwnedMember::error_backtrace: return "error_backtrace";
+    case OwnedMember::traceparent: return "traceparent";
+    case OwnedMember::tracestate: return "tracestate";
   }
   return {};
 }
@@ -130,8 +188,8 @@ std::uint32_t Job::failure_count() const noexcept {
 /// Fills a Job from the last occurrence of each member that we know.
 class JobReader {
  public:
-  JobReader(std::string_view payload, const CodecOptions& options) : options_(options) {
-    job_.payload_.assign(payload);
+  JobReader(std::string payload, const CodecOptions& options) : options_(options) {
+    job_.payload_ = std::move(payload);
   }
 
   Result<Job> read(std::string_view taken_from) {
@@ -147,6 +205,12 @@ class JobReader {
     job_.at_ = time(Field::at);
     job_.failed_at_ = time(Field::failed_at);
     job_.retried_at_ = time(Field::retried_at);
+    job_.expires_at_ = time(Field::expires_at);
+    job_.expires_in_ = span(Field::expires_in);
+    job_.timeout_ = span(Field::timeout);
+    shown_text(Field::limit_key, job_.limit_key_);
+    shown_text(Field::traceparent, job_.traceparent_);
+    shown_text(Field::tracestate, job_.tracestate_);
     if (is(Field::tags, json::Kind::array)) job_.tags_ = in_payload(value(Field::tags));
     shown_text(Field::wrapped, job_.wrapped_);
     shown_text(Field::error_message, job_.error_message_);
@@ -155,15 +219,16 @@ class JobReader {
     return std::move(job_);
   }
 
+  /// After `read` has failed.
+  [[nodiscard]] std::string take_payload() { return std::move(job_.payload_); }
+
  private:
   Result<void> find_members() {
     std::string buffer;
     json::Walk walk(job_.payload_, json::Kind::object, depth_limit_of(options_));
     while (walk.next()) {
-      const std::string_view key = key_of(walk.item(), buffer);
-      for (std::size_t index = 0; index < field_names.size(); ++index) {
-        if (key == field_names[index]) values_[index] = walk.item().value;
-      }
+      const std::size_t index = field_index(key_of(walk.item(), buffer));
+      if (index < values_.size()) values_[index] = walk.item().value;
     }
     if (walk.fault()) return not_json(walk.fault());
     return {};
@@ -304,6 +369,15 @@ class JobReader {
     return std::nullopt;
   }
 
+  // Seconds above 0.
+  [[nodiscard]] std::optional<Duration> span(Field field) const {
+    if (!is(field, json::Kind::number)) return std::nullopt;
+    const std::optional<WallTime> read = parse_epoch_seconds(value(field));
+    if (!read) return std::nullopt;
+    const Duration length = read->time_since_epoch();
+    return length > Duration::zero() && length <= span_max ? std::optional(length) : std::nullopt;
+  }
+
   const CodecOptions& options_;
   Job job_;
   std::array<std::string_view, field_names.size()> values_;  // as spelled; empty: absent
@@ -312,7 +386,65 @@ class JobReader {
 Result<Job> decode_job(std::string_view payload, std::string_view taken_from, const CodecOptions& options) {
   // Before the copy: nobody pays for a payload that cannot be accepted.
   if (payload.size() > size_limit_of(options) + failure_headroom) return too_large(payload.size(), options);
-  return JobReader(payload, options).read(taken_from);
+  return JobReader(std::string(payload), options).read(taken_from);
+}
+
+Result<Job> decode_job_of(std::string& payload, std::string_view taken_from, const CodecOptions& options) {
+  if (payload.size() > size_limit_of(options) + failure_headroom) return too_large(payload.size(), options);
+  JobReader reader(std::move(payload), options);
+  Result<Job> job = reader.read(taken_from);
+  if (!job) payload = reader.take_payload();
+  return job;
+}
+
+std::optional<JobHead> read_job_head(std::string_view payload, const CodecOptions& options) {
+  if (payload.size() > size_limit_of(options)) return std::nullopt;
+  JobHead head;
+  std::string_view args;
+  json::Walk walk(payload, json::Kind::object, depth_limit_of(options));
+  while (walk.next()) {
+    const json::Item& item = walk.item();
+    if (item.key_escaped) return std::nullopt;
+    const json::Kind kind = json::kind_of(item.value);
+    const auto plain_text = [&](std::string_view& into) {
+      if (kind != json::Kind::text || item.value.find('\\') != std::string_view::npos) return false;
+      into = inside_quotes(item.value);
+      return true;
+    };
+    const auto number = [&](std::optional<WallTime>& into) {
+      if (kind == json::Kind::number) into = parse_wire_time(item.value);
+      return kind == json::Kind::number;
+    };
+    const std::size_t index = field_index(item.key);
+    if (index == field_names.size()) continue;
+    switch (static_cast<Field>(index)) {
+      case Field::jid:
+        if (!plain_text(head.jid)) return std::nullopt;
+        break;
+      case Field::job_class:
+        if (!plain_text(head.job_class)) return std::nullopt;
+        break;
+      case Field::queue:
+        if (!plain_text(head.queue) || head.queue.empty()) return std::nullopt;
+        break;
+      case Field::args: args = item.value; break;
+      case Field::created_at:
+        if (!number(head.created_at)) return std::nullopt;
+        break;
+      case Field::enqueued_at:
+        if (!number(head.enqueued_at)) return std::nullopt;
+        break;
+      case Field::limit_key:
+        if (!plain_text(head.limit_key)) return std::nullopt;
+        break;
+      case Field::retry_queue: return std::nullopt;
+      default: break;
+    }
+  }
+  if (walk.fault() || args.empty() || json::kind_of(args) != json::Kind::array) return std::nullopt;
+  if (!check_jid(head.jid) || !check_class_name(head.job_class)) return std::nullopt;
+  if (!head.queue.empty() && !check_queue_name(head.queue)) return std::nullopt;
+  return head;
 }
 
 std::string random_jid() {
@@ -324,6 +456,69 @@ std::string random_jid() {
   for (unsigned place = time_digits; place > 0; --place, millis >>= 4U) jid[place - 1] = digits[millis & 0xfU];
   return jid + random_hex(6);
 }
+
+void set_member(NewJob& job, std::string name, std::string json) {
+  for (auto& [known, value] : job.members) {
+    if (known != name) continue;
+    value = std::move(json);
+    return;
+  }
+  job.members.emplace_back(std::move(name), std::move(json));
+}
+
+const std::string* find_member(const NewJob& job, std::string_view name) noexcept {
+  for (const auto& [known, value] : job.members) {
+    if (known == name) return &value;
+  }
+  return nullptr;
+}
+
+namespace {
+
+Result<void> check_span(std::string_view name, Duration span) {
+  if (span >= Duration::zero() && span <= span_max) return {};
+  return Error{ErrorCode::invalid_argument, concat(name, " must be 0 to ", retry_for_max_s, " s, got ",
+                                                   std::chrono::duration<double>(span).count())};
+}
+
+// Trace context has no field of its own: it is what one adds.
+bool has_meaning(std::string_view name) {
+  constexpr std::array<std::string_view, 3> sidekiqs = {"bid", "backtrace", "encrypt"};
+  if (name == "traceparent" || name == "tracestate" || name == "wrapped") return false;
+  return std::ranges::find(field_names, name) != field_names.end() ||
+         std::ranges::find(sidekiqs, name) != sidekiqs.end();
+}
+
+// Each is read on its own, so that no text can leave its place in the object.
+Result<void> check_members(const NewJob& job, const CodecOptions& options) {
+  if (job.members.size() > new_members_limit) {
+    return Error{ErrorCode::invalid_argument,
+                 concat("a job may have ", new_members_limit, " members of its own, got ", job.members.size())};
+  }
+  for (const auto& [name, value] : job.members) {
+    if (name.empty() || name.size() > name_size_max || !json::is_utf8(name) || has_meaning(name)) {
+      return Error{ErrorCode::invalid_argument,
+                   concat("a member of one's own must not be called \"", json::shown(name), "\"")};
+    }
+    if (value.size() > size_limit_of(options)) return too_large(value.size(), options);
+    json::Scanner scanner(value, depth_limit_of(options) - std::min(depth_limit_of(options), 1U));
+    scanner.skip_space();
+    const bool read = scanner.skip_value();
+    scanner.skip_space();
+    if (!read || !scanner.at_end()) {
+      return malformed(concat("member \"", json::shown(name), "\" must be one JSON value, got ", json::shown(value)));
+    }
+  }
+  return {};
+}
+
+// Whole seconds without a fraction, as Sidekiq writes `retry_for`.
+std::string seconds_text(Duration span) {
+  const auto whole = std::chrono::floor<std::chrono::seconds>(span);
+  return whole == span ? concat(whole.count()) : exact_epoch_seconds_text(WallTime(span));
+}
+
+}  // namespace
 
 Result<Job> encode_new_job(const NewJob& job, WallTime now, const JidGenerator& make_jid, const CodecOptions& options) {
   if (const auto checked = check_class_name(job.job_class); !checked) return checked.error();
@@ -339,6 +534,13 @@ Result<Job> encode_new_job(const NewJob& job, WallTime now, const JidGenerator& 
     return Error{ErrorCode::invalid_argument,
                  concat("retry must be at most ", std::numeric_limits<std::int32_t>::max(), ", got ", job.retry.limit)};
   }
+  if (auto checked = check_span("timeout", job.timeout); !checked) return checked.error();
+  if (auto checked = check_span("expires_in", job.expires_in); !checked) return checked.error();
+  if (!job.limit_key.empty()) {
+    if (auto checked = check_limit_key(job.limit_key); !checked) return checked.error();
+    if (!json::is_utf8(job.limit_key)) return Error{ErrorCode::invalid_argument, "limit key: must be UTF-8"};
+  }
+  if (auto checked = check_members(job, options); !checked) return checked.error();
   for (const std::string& tag : job.tags) {
     if (!json::is_utf8(tag))
       return Error{ErrorCode::invalid_argument, concat("tag \"", json::shown(tag), "\" must be UTF-8")};
@@ -376,6 +578,15 @@ Result<Job> encode_new_job(const NewJob& job, WallTime now, const JidGenerator& 
     payload.push_back(']');
   }
   if (job.dead) member("dead").append(*job.dead ? "true" : "false");
+  if (job.timeout > Duration::zero()) member("timeout").append(seconds_text(job.timeout));
+  if (job.expires_in > Duration::zero()) member("expires_in").append(seconds_text(job.expires_in));
+  if (!job.limit_key.empty()) json::append_text(member("limit_key"), job.limit_key);
+  if (job.expires_at) member("expires_at").append(wire_time_text(*job.expires_at, options.timestamps));
+  for (const auto& [name, value] : job.members) {
+    std::string key;
+    json::append_text(key, name);
+    payload.append(payload.empty() ? "{" : ",").append(key).append(":").append(value);
+  }
   member("args").append(job.args_json);
   json::append_text(member("class"), job.job_class);
   json::append_text(member("jid"), jid);
@@ -552,6 +763,19 @@ Result<std::string> enqueued_payload(const Job& job, WallTime now, const CodecOp
   if (!job.names_queue()) edit.set(OwnedMember::queue, job.queue());
   edit.set(OwnedMember::enqueued_at, now, options.timestamps);
   return edit_job(job.payload(), edit, options);
+}
+
+std::string birth_of(std::string_view payload, const CodecOptions& options) {
+  const Result<Job> job = decode_job(payload, "default", options);
+  return job && job->created_at() ? exact_epoch_seconds_text(*job->created_at()) : std::string();
+}
+
+std::string payload_in_queue(std::string_view payload, std::string_view queue, const CodecOptions& options) {
+  if (!decode_job(payload, queue, options)) return std::string(payload);
+  JobEdit edit;
+  edit.set(OwnedMember::queue, queue);
+  Result<std::string> moved = edit_job(payload, edit, options);
+  return moved ? std::move(*moved) : std::string(payload);
 }
 
 Result<std::string> retried_by_hand_payload(const Job& job, WallTime now, const CodecOptions& options) {

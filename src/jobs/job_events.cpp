@@ -22,10 +22,14 @@ constexpr unsigned depth_limit = 8;  // ours are flat; a newer version may nest 
 
 // In the order of the variant.
 constexpr std::array<std::string_view, std::variant_size_v<Event>> names_of_kinds = {
-    "JobEnqueued",  "JobScheduled", "JobPromoted",  "JobStarted", "JobFinished", "JobFailed",
-    "JobRetried",   "JobDied",      "JobDiscarded", "JobRescued", "JobDeleted",  "QueueRunning",
-    "QueuePausing", "QueuePaused",  "NodeUp",       "NodeDown",   "JobRequeued", "JobLeaseLost",
+    "JobEnqueued",    "JobScheduled", "JobPromoted",  "JobStarted",   "JobFinished",  "JobFailed",    "JobRetried",
+    "JobDied",        "JobDiscarded", "JobRescued",   "JobDeleted",   "QueueRunning", "QueuePausing", "QueuePaused",
+    "NodeUp",         "NodeDown",     "JobRequeued",  "JobLeaseLost", "JobSnoozed",   "JobExpired",   "StoreTrouble",
+    "StoreRecovered", "JobMoved",     "JobCancelled", "JobOverdue",
 };
+static_assert(std::same_as<std::variant_alternative_t<24, Event>, JobOverdue>);
+static_assert(std::same_as<std::variant_alternative_t<22, Event>, JobMoved>);
+static_assert(std::same_as<std::variant_alternative_t<21, Event>, StoreRecovered>);
 static_assert(std::same_as<std::variant_alternative_t<17, Event>, JobLeaseLost>);
 static_assert(std::same_as<std::variant_alternative_t<8, Event>, JobDiscarded>);
 
@@ -61,7 +65,14 @@ void each_field(E& event, Visit&& visit) {
   if constexpr (Is<E, JobRescued>) visit("from_node", event.from_node);
   if constexpr (Is<E, JobDeleted>) visit("deleted_at", event.deleted_at);
   if constexpr (Is<E, JobRequeued>) visit("requeued_at", event.requeued_at);
-  if constexpr (Is<E, JobLeaseLost>) visit("noticed_at", event.noticed_at);
+  if constexpr (requires { event.noticed_at; }) visit("noticed_at", event.noticed_at);
+  if constexpr (Is<E, JobSnoozed>) visit("snoozed_at", event.snoozed_at);
+  if constexpr (Is<E, JobExpired>) visit("expired_at", event.expired_at);
+  if constexpr (requires { event.operation; }) visit("operation", event.operation);
+  if constexpr (Is<E, StoreRecovered>) visit("failing_since", event.failing_since);
+  if constexpr (Is<E, JobMoved>) visit("moved_at", event.moved_at);
+  if constexpr (Is<E, JobCancelled>) visit("cancelled_at", event.cancelled_at);
+  if constexpr (Is<E, JobOverdue>) visit("cause", event.cause);
   if constexpr (Is<E, JobFailed>) {
     visit("exception", event.exception);
     visit("message", event.message);

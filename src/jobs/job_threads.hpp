@@ -5,7 +5,9 @@
 #include "dagverk/runtime/external_lane.hpp"
 #include "dagverk/runtime/runtime_base.hpp"
 
+#include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -16,7 +18,9 @@ namespace dagverk::jobs {
 /// The threads on which one pool's `thread` jobs run: never more at once than the limit.
 ///
 /// Semantics: a task waits for a free thread, in order of submission. One thread is woken at a time, and wakes the next
-///            when it finds more work than its own: a burst of short tasks costs few wake-ups.
+///            when it finds more work than its own. While tasks are so short that a wake-up costs more than they do,
+///            the next one only looks on, and works when no task has begun for a fifth of a millisecond: a burst of
+///            short tasks costs few wake-ups, and a long one among them holds up the others for no longer than that.
 ///            On the deterministic runtime a thread is a lane: its tasks run at moments drawn from the seed.
 /// Threads:   all operations from any thread. Tasks run without a lock held and outside of any process, so they may use
 ///            blocking calls.
@@ -50,8 +54,12 @@ class JobThreads {
     std::vector<std::unique_ptr<ExternalLane>> threads DAGVERK_GUARDED_BY(mutex);
     std::vector<std::size_t> resting DAGVERK_GUARDED_BY(mutex);  // indices of threads; the last rested last
     std::size_t limit DAGVERK_GUARDED_BY(mutex) = 0;
-    std::size_t awake DAGVERK_GUARDED_BY(mutex) = 0;   // woken or at work
-    std::size_t waking DAGVERK_GUARDED_BY(mutex) = 0;  // woken, not yet at work
+    std::size_t awake DAGVERK_GUARDED_BY(mutex) = 0;                            // woken or at work
+    std::size_t waking DAGVERK_GUARDED_BY(mutex) = 0;                           // woken, not yet at work
+    std::uint64_t begun DAGVERK_GUARDED_BY(mutex) = 0;                          // tasks, ever
+    Duration typical DAGVERK_GUARDED_BY(mutex) = std::chrono::milliseconds(1);  // time of a task, by the latest ones
+    Condition called;                                                           // the one that looks on is wanted
+    bool looking_on DAGVERK_GUARDED_BY(mutex) = false;                          // an awake thread does
     bool stopping DAGVERK_GUARDED_BY(mutex) = false;
     bool real_threads = true;  // constant once opened
   };
@@ -59,6 +67,7 @@ class JobThreads {
   JobThreads() : state_(std::make_shared<State>()) {}
 
   static void wake_one(State& state) DAGVERK_REQUIRES(state.mutex);
+  static void look_on(State& state) DAGVERK_REQUIRES(state.mutex);
   static void work(State& state, std::size_t index);
 
   std::shared_ptr<State> state_;

@@ -74,6 +74,12 @@ std::string JournalDetail::take() && {
   return std::move(out_);
 }
 
+std::string enqueued_detail(const EnqueueRequest& job) {
+  JournalDetail detail;
+  if (job.due && job.journaled) detail.time("due_at", *job.due);
+  return std::move(detail).take();
+}
+
 Event event_of(const JournalRow& row) {
   const DetailReader detail(row.detail);
   JobIdentity job{.jid = row.jid,
@@ -83,12 +89,13 @@ Event event_of(const JournalRow& row) {
                   .node = detail.text("node")};
   switch (row.kind) {
     case JournalKind::enqueued: return JobEnqueued{std::move(job), row.at};
+    case JournalKind::limited:
     case JournalKind::scheduled: return JobScheduled{std::move(job), row.at, detail.time("due_at", row.at)};
     case JournalKind::started: return JobStarted{std::move(job), row.at};
     case JournalKind::finished:
       return JobFinished{std::move(job), detail.time("started_at", row.at), row.at, detail.text("result")};
-    case JournalKind::retried:
-    case JournalKind::snoozed: return JobRetried{std::move(job), row.at, detail.time("due_at", row.at)};
+    case JournalKind::snoozed: return JobSnoozed{std::move(job), row.at, detail.time("due_at", row.at)};
+    case JournalKind::retried: return JobRetried{std::move(job), row.at, detail.time("due_at", row.at)};
     case JournalKind::died:
     case JournalKind::quarantined: return JobDied{std::move(job), row.at, detail.text("reason")};
     case JournalKind::requeued: return JobRequeued{std::move(job), row.at};
@@ -96,8 +103,10 @@ Event event_of(const JournalRow& row) {
     case JournalKind::promoted: return JobPromoted{std::move(job), row.at, detail.text("from")};
     case JournalKind::retried_now: return JobPromoted{std::move(job), row.at, "hand"};
     case JournalKind::deleted: return JobDeleted{std::move(job), row.at};
+    case JournalKind::moved: return JobMoved{std::move(job), row.at};
     case JournalKind::discarded: return JobDiscarded{std::move(job), row.at, detail.text("reason")};
-    case JournalKind::expired:
+    case JournalKind::expired: return JobExpired{std::move(job), row.at};
+    case JournalKind::cancelled: return JobCancelled{std::move(job), row.at};
     case JournalKind::trimmed: return JobDiscarded{std::move(job), row.at, std::string(to_string(row.kind))};
   }
   return JobDiscarded{std::move(job), row.at, "of a kind that this version does not know"};

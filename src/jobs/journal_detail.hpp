@@ -1,6 +1,7 @@
 #pragma once
 
 #include "dagverk/base/clock.hpp"
+#include "dagverk/jobs/store_types.hpp"
 
 #include <cstdint>
 #include <string>
@@ -22,5 +23,8 @@ class JournalDetail {
 
   std::string out_;
 };
+
+/// The `detail` with which a job is enqueued.
+[[nodiscard]] std::string enqueued_detail(const EnqueueRequest& job);
 
 }  // namespace dagverk::jobs

@@ -1,5 +1,8 @@
 #pragma once
 
+#include "jobs/node_pools.hpp"
+#include "jobs/run_notes.hpp"
+
 #include "dagverk/base/log.hpp"
 #include "dagverk/jobs/job_registry.hpp"
 #include "dagverk/jobs/job_store.hpp"
@@ -11,12 +14,11 @@
 #include <atomic>
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 namespace dagverk::jobs {
-
-class JobThreads;
 
 /// Nobody listens.
 class NoEvents final : public EventSink {
@@ -29,7 +31,7 @@ class NoEvents final : public EventSink {
 struct NodeCounters {
   using Counter = std::atomic<std::uint64_t>;
   Counter started{0}, finished{0}, retried{0}, died{0}, discarded{0}, requeued{0}, lease_lost{0}, rescued{0},
-      promoted{0}, store_errors{0}, restarts{0};
+      snoozed{0}, expired{0}, cancelled{0}, promoted{0}, store_errors{0}, restarts{0};
 
   [[nodiscard]] NodeStats read() const noexcept {
     return {.started = started,
@@ -38,6 +40,9 @@ struct NodeCounters {
             .died = died,
             .discarded = discarded,
             .requeued = requeued,
+            .snoozed = snoozed,
+            .expired = expired,
+            .cancelled = cancelled,
             .lease_lost = lease_lost,
             .rescued = rescued,
             .promoted = promoted,
@@ -46,11 +51,16 @@ struct NodeCounters {
   }
 };
 
-/// What all processes of a node share and none of them changes, besides counters. Outlives restarts of the pipeline.
+/// What all processes of a node share and none of them changes, besides counters; what users change while the node
+/// works is in its NodePools. Outlives restarts of the pipeline.
 /// Shared by them and the Node; ends with the last, since a run may still be on its thread when all else is gone.
 struct NodeEnv {
   NodeEnv(RuntimeBase& runtime_, JobStore& store_, JobRegistry registry_, NodeOptions options_)
-      : runtime(runtime_), store(store_), registry(std::move(registry_)), options(std::move(options_)) {}
+      : runtime(runtime_),
+        store(store_),
+        registry(std::move(registry_)),
+        options(std::move(options_)),
+        pools(runtime_, registry.has_functions()) {}
   NodeEnv(const NodeEnv&) = delete;
   NodeEnv& operator=(const NodeEnv&) = delete;
 
@@ -59,12 +69,18 @@ struct NodeEnv {
   const JobRegistry registry;
   const NodeOptions options;
   std::string name;
+  std::string host;
+  std::string identity;
+  WallTime started_at{};
   NoEvents no_events;
   EventSink* events = &no_events;
-  std::unique_ptr<OsProcessSpawner> own_spawner;     // null when borrowed or not needed
-  OsProcessSpawner* spawner = nullptr;               // null without command jobs
-  std::vector<std::shared_ptr<JobThreads>> threads;  // one per pool; runs hold them, too
-  std::atomic<NodeEpoch> epoch{0};                   // of the latest registration; 0: none
+  std::unique_ptr<OsProcessSpawner> own_spawner;  // null when borrowed or not needed
+  OsProcessSpawner* spawner = nullptr;            // null without command jobs
+  NodePools pools;
+  NoteBook notes;
+  std::atomic<NodeEpoch> epoch{0};           // of the latest registration; 0: none
+  std::atomic<std::uint64_t> given_back{0};  // by registrations that have left in order
+  std::atomic<bool> stopping{false};         // no registration begins any more
   NodeCounters counters;
 
   [[nodiscard]] WallTime now() const noexcept { return runtime.clock().wall_now(); }
@@ -75,6 +91,31 @@ struct JobInHand;
 
 /// Counts and tells that the end of a run will never be stored: the job is not, or soon not, ours any more.
 void report_lost(const JobInHand& job, NodeEnv& env) noexcept;
+
+/// Tells when an operation on the store begins to fail, and when it works again. Lives with the process that does it.
+class StoreHealth {
+ public:
+  explicit StoreHealth(const char* operation) noexcept : operation_(operation) {}
+
+  void failed(NodeEnv& env, const Error& error) {
+    if (failing_since_) return;
+    failing_since_ = env.now();
+    if (!env.events->wants(event_kind<StoreTrouble>)) return;
+    env.events->notify(StoreTrouble{env.name, *failing_since_, operation_, std::string(error.message())});
+  }
+  void works(NodeEnv& env) {
+    if (!failing_since_) [[likely]]
+      return;
+    const WallTime since = *failing_since_;
+    failing_since_.reset();
+    if (!env.events->wants(event_kind<StoreRecovered>)) return;
+    env.events->notify(StoreRecovered{env.name, env.now(), operation_, since});
+  }
+
+ private:
+  const char* operation_;
+  std::optional<WallTime> failing_since_;
+};
 
 /// Waits between tries of a store that fails: 50 ms, doubling to 5 s.
 class Backoff {

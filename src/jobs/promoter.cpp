@@ -37,11 +37,13 @@ Async<void> Promoter::handle_info(Wake wake) {
   const Result<Duration> delay = co_await promote_due();
   if (!delay) {
     ++env_->counters.store_errors;
+    health_.failed(*env_, delay.error());
     env_->runtime.logger().warning("promotion.failed", {{"error", delay.error().message()}});
     sleep_for_at_most(backoff_.next());
     co_return;
   }
   backoff_.reset();
+  health_.works(*env_);
   sleep_for_at_most(*delay);
 }
 

@@ -35,6 +35,7 @@ class Promoter : public GenServer<Promoter> {
 
   NodeEnvPtr env_;
   Backoff backoff_;
+  StoreHealth health_{"promote"};
   std::uint64_t round_ = 0;  // older wake-ups are void
   WallTime next_{};
 };

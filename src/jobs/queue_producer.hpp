@@ -1,6 +1,7 @@
 #pragma once
 
 #include "jobs/node_env.hpp"
+#include "jobs/queue_order.hpp"
 
 #include "dagverk/runtime/gen_server.hpp"
 #include "dagverk/stage/producer.hpp"
@@ -16,57 +17,81 @@ class WorkerPool;
 
 /// Takes jobs of a pool's queues from the store, as many as the pool has asked for.
 ///
-/// Semantics: one take at a time; asks that come meanwhile are served together by the next. When the queues are empty
-///            it waits for `Look`, which the change watcher sends. A lost lease ends it, and with it the whole
-///            pipeline, which then starts again under a new epoch.
+/// Semantics: one take at a time; asks that come meanwhile are served together by the next. None begins after the plan
+///            has changed until it was told what to serve now: a queue that was paused is not looked into again. When
+///            the queues are empty, or at their limits, it waits for `Look`, which the change watcher sends, and the
+///            producer itself for the next turn of a rate. A lost lease ends it, and with
+///            it the whole pipeline, which then starts again under a new epoch.
 class QueueProducer : public Producer<QueueProducer, TakenJob> {
  public:
   struct Look {};
   struct Fetch {};
+  /// From now on these queues alone are looked into. `pool` is told which others are closed, behind all their jobs that
+  /// were taken before.
+  struct Serve {
+    std::uint64_t version = 0;
+    std::vector<PoolQueue> open;
+    std::vector<std::string> closed;
+    ServerRef<WorkerPool> pool;
+  };
   /// Takes nothing from now on. Answers when no take is under way any more.
   struct Quiet {
     using Reply = bool;
   };
 
-  QueueProducer(NodeEnvPtr env, NodeEpoch epoch, std::vector<std::string> queues)
-      : env_(std::move(env)), epoch_(epoch), queues_(std::move(queues)) {}
+  QueueProducer(NodeEnvPtr env, NodeEpoch epoch, std::uint64_t seed)
+      : env_(std::move(env)), epoch_(epoch), order_(seed) {}
 
   void handle_demand(std::uint64_t count);
   void handle_cast(Look look);
+  void handle_cast(Serve serve);
   void handle_info(Look look) { handle_cast(look); }
   Async<void> handle_cast(Fetch fetch);
   bool handle_call(Quiet quiet);
 
  private:
   void fetch_soon();
+  void look_at_next_turn();
 
   NodeEnvPtr env_;
   NodeEpoch epoch_;
-  std::vector<std::string> queues_;
+  QueueOrder order_;
+  std::uint64_t version_ = 0;  // of the plan that it serves
   std::size_t demand_ = 0;
   bool fetch_sent_ = false;
   bool quiet_ = false;
+  WallTime look_at_{};  // when a queue at its limit is to be looked into
   Backoff backoff_;
+  StoreHealth health_{"take"};
 };
 
 /// Waits for jobs that come into the store, and has the producers look. One per node.
 ///
-/// Semantics: at least every `poll_interval`, signal or not.
+/// Semantics: whenever the store tells of a change; without one every `poll_interval`, five at a time and in turn, so
+///            that a node with many pools asks its store no more often than one with few.
 class ChangeWatcher : public GenServer<ChangeWatcher> {
  public:
   struct Watch {};
+  /// Has these look from now on, and at once.
+  struct Serve {
+    std::vector<ServerRef<QueueProducer>> producers;
+  };
 
-  ChangeWatcher(NodeEnvPtr env, std::vector<ServerRef<QueueProducer>> producers)
-      : env_(std::move(env)), producers_(std::move(producers)) {}
+  explicit ChangeWatcher(NodeEnvPtr env) : env_(std::move(env)) {}
 
   void init();
+  void handle_cast(Serve serve);
   Async<void> handle_cast(Watch watch);
 
  private:
+  static constexpr std::size_t looks_at_once = 5;
+
   void have_all_look() const;
+  void have_some_look();
 
   NodeEnvPtr env_;
   std::vector<ServerRef<QueueProducer>> producers_;
+  std::size_t next_look_ = 0;
   std::uint64_t seen_ = 0;
 };
 

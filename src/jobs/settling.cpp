@@ -1,9 +1,11 @@
 #include "jobs/settling.hpp"
 
+#include "jobs/job_decoding.hpp"
 #include "jobs/journal_detail.hpp"
 
 #include "dagverk/base/concat.hpp"
 
+#include <algorithm>
 #include <utility>
 
 namespace dagverk::jobs {
@@ -33,15 +35,19 @@ JobIdentity identity_of(const JobInHand& job, std::string_view node) {
   return identity;
 }
 
-JobPtr Settler::accept(TakenJob taken, const JobRegistry& registry, WallTime now) const {
+Duration time_limit_of(const JobInHand& job) noexcept {
+  return job.job->timeout().value_or(job.job_class->options.timeout);
+}
+
+JobPtr Settler::accept(TakenJob taken, const JobRegistry& registry, QueueRecord* queue, WallTime now) const {
   auto job = std::make_shared<JobInHand>();
-  if (Result<Job> decoded = decode_job(taken.payload, taken.queue, codec_)) {
+  if (Result<Job> decoded = decode_job_of(taken.payload, taken.queue, codec_)) {
     job->job_class = registry.find(decoded->job_class());
     job->job.emplace(std::move(*decoded));
-    taken.payload.clear();  // the Job has the bytes
-    taken.payload.shrink_to_fit();
+    taken.payload = std::string();  // the Job has the bytes
   }
   job->taken = std::move(taken);
+  job->queue = queue;
   job->started_at = now;
   return job;
 }
@@ -59,10 +65,28 @@ std::optional<Settling> Settler::refuse(const JobPtr& job, WallTime now) {
                     .reason = std::move(reason)};
   }
   if (job->job_class != nullptr) return std::nullopt;
-  return settle_failure(job,
-                        RunOutcome::failed(error_class::unknown_class,
-                                           concat("this node defines no job class \"", job->job->job_class(), "\"")),
-                        now);
+  std::string why = concat("this node defines no job class \"", job->job->job_class(), "\"");
+  switch (unknown_class_) {
+    case UnknownClass::leave: return settle(job, RunOutcome::snoozed(unknown_class_delay), now);
+    case UnknownClass::bury: return settle(job, RunOutcome::buried(std::move(why)), now);
+    case UnknownClass::retry: break;
+  }
+  return settle_failure(job, RunOutcome::failed(error_class::unknown_class, std::move(why)), now);
+}
+
+std::optional<Settling> Settler::expire(const JobPtr& job, WallTime now) const {
+  if (!job->job) return std::nullopt;
+  const Duration by_class = job->job_class != nullptr ? job->job_class->options.expires_in : Duration::zero();
+  const Duration wait_limit = job->job->expires_in().value_or(by_class);
+  const bool waited = wait_limit > Duration::zero() && now - job->taken.enqueued_at > wait_limit;
+  const bool late = job->job->expires_at() && now > *job->job->expires_at();
+  if (!waited && !late) return std::nullopt;
+  RunOutcome outcome;
+  std::string detail = detail_of(*job, outcome, waited ? "waited for too long" : "its time has passed", std::nullopt);
+  return Settling{.job = job,
+                  .settlement = Settlement::discard(job->taken.token, std::move(detail), JournalKind::expired),
+                  .outcome = std::move(outcome),
+                  .ended_at = now};
 }
 
 Settling Settler::settle(const JobPtr& job, RunOutcome outcome, WallTime now) {
@@ -75,6 +99,29 @@ Settling Settler::settle(const JobPtr& job, RunOutcome outcome, WallTime now) {
                       .outcome = std::move(outcome),
                       .ended_at = now};
     }
+    case RunOutcome::Kind::snoozed: {
+      const WallTime due = now + std::clamp(outcome.delay, Duration::zero(), retry_delay_max);
+      std::string detail = detail_of(*job, outcome, {}, due);
+      return Settling{.job = job,
+                      .settlement = Settlement::retry(job->taken.token, std::string(job->job->payload()), due,
+                                                      std::move(detail), JournalKind::snoozed),
+                      .outcome = std::move(outcome),
+                      .ended_at = now};
+    }
+    case RunOutcome::Kind::buried: return settle_burial(job, std::move(outcome), now);
+    case RunOutcome::Kind::discarded:
+    case RunOutcome::Kind::cancelled: {
+      std::string why = outcome.message;
+      const bool cancelled = outcome.kind == RunOutcome::Kind::cancelled;
+      outcome.message.clear();
+      std::string detail = detail_of(*job, outcome, why, std::nullopt);
+      const JournalKind kind = cancelled ? JournalKind::cancelled : JournalKind::discarded;
+      return Settling{.job = job,
+                      .settlement = Settlement::discard(job->taken.token, std::move(detail), kind),
+                      .outcome = std::move(outcome),
+                      .ended_at = now,
+                      .reason = std::move(why)};
+    }
     case RunOutcome::Kind::finished: break;
   }
   std::string detail = detail_of(*job, outcome, {}, std::nullopt);
@@ -84,10 +131,25 @@ Settling Settler::settle(const JobPtr& job, RunOutcome outcome, WallTime now) {
                   .ended_at = now};
 }
 
+Settling Settler::settle_burial(const JobPtr& job, RunOutcome outcome, WallTime now) const {
+  Settling settling{.job = job, .settlement = {}, .outcome = {}, .ended_at = now, .reason = outcome.message};
+  if (settling.reason.empty()) settling.reason = "by its own wish";
+  const JobFailure failure{.error_class = error_class::buried, .message = settling.reason, .failed_at = now};
+  Result<std::string> payload = failed_payload(*job->job, failure, codec_);
+  outcome.message.clear();
+  std::string detail = detail_of(*job, outcome, settling.reason, std::nullopt);
+  std::optional<std::string> bytes;  // as they are when they have no room for the reason
+  if (payload) bytes = std::move(*payload);
+  settling.settlement = Settlement::bury(job->taken.token, std::move(bytes), settling.reason, std::move(detail));
+  settling.outcome = std::move(outcome);
+  return settling;
+}
+
 Settling Settler::settle_failure(const JobPtr& job, RunOutcome outcome, WallTime now) {
   static const RetryPolicy standard;
   const RetryPolicy& policy = job->job_class != nullptr ? job->job_class->options.retry : standard;
-  const RetryDecision decision = decide_retry(*job->job, policy, now, random_, outcome.error_class, outcome.message);
+  const RetryDecision decision =
+      decide_retry(*job->job, policy, now, random_, outcome.error_class, outcome.message, backoff_);
   Settling settling{.job = job, .settlement = {}, .outcome = std::move(outcome), .ended_at = now};
   const ClaimToken token = job->taken.token;
   if (decision.action == RetryDecision::Action::discard) {
@@ -148,6 +210,12 @@ void report(const Settling& settling, ItemOutcome outcome, std::string_view node
       }
       return;
     case Settlement::Action::retry:
+      if (settling.settlement.kind == JournalKind::snoozed) {
+        if (events.wants(event_kind<JobSnoozed>)) {
+          notify(events, JobSnoozed{identity(), settling.ended_at, settling.settlement.due});
+        }
+        return;
+      }
       if (events.wants(event_kind<JobRetried>)) {
         notify(events, JobRetried{identity(), settling.ended_at, settling.settlement.due});
       }
@@ -156,6 +224,14 @@ void report(const Settling& settling, ItemOutcome outcome, std::string_view node
       if (events.wants(event_kind<JobDied>)) notify(events, JobDied{identity(), settling.ended_at, settling.reason});
       return;
     case Settlement::Action::discard:
+      if (settling.settlement.kind == JournalKind::expired) {
+        if (events.wants(event_kind<JobExpired>)) notify(events, JobExpired{identity(), settling.ended_at});
+        return;
+      }
+      if (settling.settlement.kind == JournalKind::cancelled) {
+        if (events.wants(event_kind<JobCancelled>)) notify(events, JobCancelled{identity(), settling.ended_at});
+        return;
+      }
       if (events.wants(event_kind<JobDiscarded>)) {
         notify(events, JobDiscarded{identity(), settling.ended_at, settling.reason});
       }

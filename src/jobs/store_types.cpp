@@ -33,6 +33,9 @@ std::string_view to_string(JournalKind kind) noexcept {
     case JournalKind::discarded: return "discarded";
     case JournalKind::expired: return "expired";
     case JournalKind::trimmed: return "trimmed";
+    case JournalKind::moved: return "moved";
+    case JournalKind::cancelled: return "cancelled";
+    case JournalKind::limited: return "limited";
   }
   return "unknown";
 }
@@ -44,17 +47,29 @@ std::string_view to_string(ItemOutcome outcome) noexcept {
     case ItemOutcome::refused: return "refused";
     case ItemOutcome::missing: return "missing";
     case ItemOutcome::running: return "running";
+    case ItemOutcome::locked: return "locked";
+    case ItemOutcome::rescheduled: return "rescheduled";
   }
   return "unknown";
 }
 
-std::optional<JobState> state_after(JournalKind kind) noexcept {
+std::string_view to_string(StoreFinding::Level level) noexcept {
+  switch (level) {
+    case StoreFinding::Level::damage: return "damage";
+    case StoreFinding::Level::warning: return "warning";
+    case StoreFinding::Level::note: return "note";
+  }
+  return "unknown";
+}
+
+std::optional<JobState> state_after(JournalKind kind, std::optional<JobState> before) noexcept {
   switch (kind) {
     case JournalKind::enqueued:
     case JournalKind::requeued:
     case JournalKind::rescued:
     case JournalKind::promoted:
     case JournalKind::retried_now: return JobState::ready;
+    case JournalKind::limited:
     case JournalKind::scheduled: return JobState::scheduled;
     case JournalKind::started: return JobState::running;
     case JournalKind::retried:
@@ -65,7 +80,34 @@ std::optional<JobState> state_after(JournalKind kind) noexcept {
     case JournalKind::deleted:
     case JournalKind::discarded:
     case JournalKind::expired:
-    case JournalKind::trimmed: return std::nullopt;
+    case JournalKind::trimmed:
+    case JournalKind::cancelled: return std::nullopt;
+    case JournalKind::moved: return before;
+  }
+  return std::nullopt;
+}
+
+std::optional<LockUntil> lock_freed_by(JournalKind kind) noexcept {
+  switch (kind) {
+    case JournalKind::started: return LockUntil::started;
+    case JournalKind::finished:
+    case JournalKind::died:
+    case JournalKind::quarantined:
+    case JournalKind::discarded:
+    case JournalKind::expired:
+    case JournalKind::trimmed: return LockUntil::done;
+    case JournalKind::deleted:
+    case JournalKind::cancelled: return LockUntil::period;
+    case JournalKind::enqueued:
+    case JournalKind::scheduled:
+    case JournalKind::retried:
+    case JournalKind::snoozed:
+    case JournalKind::requeued:
+    case JournalKind::rescued:
+    case JournalKind::promoted:
+    case JournalKind::retried_now:
+    case JournalKind::moved:
+    case JournalKind::limited: break;
   }
   return std::nullopt;
 }

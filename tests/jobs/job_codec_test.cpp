@@ -1,5 +1,6 @@
 #include "dagverk/jobs/job_codec.hpp"
 
+#include "jobs/job_decoding.hpp"
 #include "jobs/json_text.hpp"
 
 #include "dagverk/base/concat.hpp"
@@ -10,8 +11,11 @@
 #include <rapidcheck/gtest.h>
 
 #include <fstream>
+#include <limits>
 #include <map>
+#include <set>
 #include <sstream>
+#include <utility>
 
 namespace dagverk::jobs {
 namespace {
@@ -89,6 +93,28 @@ std::vector<std::string> recorded_payloads() {
   return lines;
 }
 
+/// Whether the head, where there is one, says what the whole job says.
+bool head_agrees(std::string_view payload, const Result<Job>& job) {
+  const std::optional<JobHead> head = read_job_head(payload);
+  if (!head) return true;
+  return job && head->jid == job->jid() && head->job_class == job->job_class() &&
+         (head->queue.empty() ? !job->names_queue() : head->queue == job->queue()) &&
+         head->created_at == job->created_at() && head->enqueued_at == job->enqueued_at();
+}
+
+TEST(JobCodec, gives_a_job_the_bytes_it_is_asked_to_take_and_leaves_those_that_are_none) {
+  std::string payload = R"({"class":"A","args":[],"jid":"j"})";
+  const std::string bytes = payload;
+  const Result<Job> job = decode_job_of(payload, "low", {});
+  ASSERT_TRUE(job);
+  EXPECT_EQ(job->payload(), bytes);
+  EXPECT_EQ(job->jid(), "j");
+  EXPECT_EQ(job->queue(), "low");
+  std::string none = R"({"class":"A","args":[]})";
+  EXPECT_EQ(decode_job_of(none, "low", {}).error().code(), ErrorCode::malformed_job);
+  EXPECT_EQ(none, R"({"class":"A","args":[]})");
+}
+
 // ---- times ----
 
 TEST(WireTime, every_shape_of_time_is_read) {
@@ -144,6 +170,43 @@ TEST(WireTime, members_of_a_job_take_numbers_strings_null_and_nonsense) {
     EXPECT_EQ(decoded(job_with(std::string(",\"failed_at\":") + nothing)).failed_at(), std::nullopt) << nothing;
   }
   EXPECT_EQ(decoded(job_with("")).created_at(), std::nullopt);
+}
+
+TEST(NewJobs, write_their_limits_and_members_of_their_own) {
+  NewJob job{.job_class = "A", .jid = "j1"};
+  job.timeout = 90s;
+  job.expires_in = 1500ms;
+  job.expires_at = at_seconds("1795219126.25");
+  set_member(job, "tenant", "7");
+  set_member(job, "traceparent", R"("00-1-2-01")");
+  set_member(job, "tenant", R"({"id":7})");
+  const Job made = encode_new_job(job, at_seconds("5")).value();
+  EXPECT_NE(
+      made.payload().find(
+          R"("timeout":90,"expires_in":1.5,"expires_at":1795219126.25,"tenant":{"id":7},"traceparent":"00-1-2-01","args")"),
+      std::string_view::npos)
+      << made.payload();
+  EXPECT_EQ(made.timeout(), 90s);
+  EXPECT_EQ(made.expires_in(), 1500ms);
+  EXPECT_EQ(made.expires_at(), at_seconds("1795219126.25"));
+  EXPECT_EQ(made.traceparent(), "00-1-2-01");
+  for (const char* nothing : {"0", "-1", "\"5\"", "null", "true", "1e9999", "1000000001"}) {
+    EXPECT_EQ(decoded(job_with(concat(",\"timeout\":", nothing))).timeout(), std::nullopt) << nothing;
+  }
+  EXPECT_EQ(find_member(job, "nobody"), nullptr);
+
+  const auto refused = [](NewJob wrong) { return !encode_new_job(wrong, WallTime{}); };
+  EXPECT_TRUE(refused({.job_class = "A", .timeout = -1s}));
+  EXPECT_TRUE(refused({.job_class = "A", .expires_in = 1'000'000'001s}));
+  for (const char* name : {"jid", "retry", "timeout", "bid", "", "\xff"}) {
+    EXPECT_TRUE(refused({.job_class = "A", .members = {{name, "1"}}})) << name;
+  }
+  for (const char* json : {"", "1,\"jid\":2", "{", "1}", "nul"}) {
+    EXPECT_TRUE(refused({.job_class = "A", .members = {{"mine", json}}})) << json;
+  }
+  NewJob many{.job_class = "A"};
+  for (std::size_t number = 0; number <= new_members_limit; ++number) set_member(many, concat("m", number), "1");
+  EXPECT_TRUE(refused(many));
 }
 
 TEST(WireTime, a_whole_second_is_written_with_a_fraction) {
@@ -221,6 +284,7 @@ TEST(JobCodec, every_recorded_payload_is_read_and_kept_byte_for_byte) {
     const Result<Job> job = decode_job(payload);
     ASSERT_TRUE(job) << payload << "\n" << job.error().message();
     EXPECT_EQ(job->payload(), payload);
+    EXPECT_TRUE(head_agrees(payload, job)) << payload;
     EXPECT_EQ(edit_job(payload, JobEdit{}).value(), payload);
     const boost::json::value theirs = boost::json::parse(payload);
     EXPECT_EQ(job->jid(), std::string_view(theirs.at("jid").as_string()));
@@ -230,6 +294,23 @@ TEST(JobCodec, every_recorded_payload_is_read_and_kept_byte_for_byte) {
         theirs.at("args").is_string() ? boost::json::parse(theirs.at("args").as_string()) : theirs.at("args");
     EXPECT_EQ(boost::json::parse(std::string(job->args_json())), args);
   }
+}
+
+TEST(JobCodec, the_head_of_an_ordinary_job_is_read_without_the_rest) {
+  NewJob fresh{.job_class = "Resize", .args_json = R"(["cat.jpg",[],{}])", .queue = "mail", .jid = "a1"};
+  const Job job = encode_new_job(fresh, WallTime{1795219126s}, fixed_jid).value();
+  const std::optional<JobHead> head = read_job_head(job.payload());
+  ASSERT_TRUE(head);
+  EXPECT_EQ(head->jid, "a1");
+  EXPECT_EQ(head->job_class, "Resize");
+  EXPECT_EQ(head->queue, "mail");
+  EXPECT_EQ(head->created_at, WallTime{1795219126s});
+  EXPECT_EQ(head->enqueued_at, WallTime{1795219126s});
+  // What only the whole reader understands is left to it.
+  EXPECT_FALSE(read_job_head(R"({"class":"A","jid":"a\u0031","args":[]})"));
+  EXPECT_FALSE(read_job_head(R"({"class":"A","jid":"a1","args":"[]"})"));
+  EXPECT_FALSE(read_job_head(R"({"class":"A","jid":"a1","args":[],"retry_queue":"later"})"));
+  EXPECT_FALSE(read_job_head(R"({"class":"A","jid":"a1","args":[]} x)"));
 }
 
 TEST(JobCodec, a_sidekiq_job_is_read) {
@@ -368,6 +449,72 @@ TEST(JobCodec, malformed_jobs_say_what_is_wrong_and_where) {
   }
   EXPECT_EQ(message_of(std::string_view("{\"a\0\":1}", 8)),
             "malformed_job not a JSON object: control character in a string at byte 3");
+}
+
+TEST(JobCodec, every_member_takes_every_kind_of_value_or_says_what_it_wants) {
+  const std::vector<std::string> members = {
+      "jid",        "class",       "args",        "queue",           "retry_queue",
+      "retry",      "retry_for",   "retry_count", "max_retry_count", "dead",
+      "created_at", "enqueued_at", "failed_at",   "retried_at",      "at",
+      "tags",       "wrapped",     "error_class", "error_message",   "error_backtrace"};
+  const std::vector<std::string> values = {"null",
+                                           "true",
+                                           "0",
+                                           "-1",
+                                           "7.5",
+                                           "1e400",
+                                           "123456789012345678901234567890",
+                                           "\"\"",
+                                           "\"x\"",
+                                           "\"7\"",
+                                           "[]",
+                                           "[1,{\"a\":[]}]",
+                                           "{}",
+                                           "{\"a\":1}",
+                                           R"("\ud800")",
+                                           "\"\xff\"",
+                                           R"("a\nb")"};
+  const auto is_text = [](const std::string& value) { return value.front() == '"'; };
+  const auto is_name = [](const std::string& value) { return value == "\"x\""; };
+  int read = 0;
+  int refused = 0;
+  for (const std::string& member : members) {
+    for (const std::string& value : values) {
+      std::string payload = "{";
+      for (const auto& [name, otherwise] :
+           {std::pair("jid", "\"j\""), std::pair("class", "\"C\""), std::pair("args", "[]")}) {
+        payload += concat("\"", name, "\":", member == name ? value : otherwise, ",");
+      }
+      payload += member == "jid" || member == "class" || member == "args" ? R"("x":1})"
+                                                                          : concat("\"", member, "\":", value, "}");
+      bool is_job = true;
+      if (member == "jid") is_job = is_name(value) || value == "\"7\"" || value == R"("\ud800")";  // reads as U+FFFD
+      if (member == "class") is_job = is_name(value);
+      if (member == "args") is_job = value.front() == '[' || value == "{}";
+      if (member == "queue" || member == "retry_queue") is_job = is_name(value) || value == "\"7\"" || value == "null";
+      const Result<Job> job = decode_job(payload);
+      ASSERT_EQ(job.has_value(), is_job) << payload;
+      if (!job) {
+        EXPECT_EQ(job.error().code(), ErrorCode::malformed_job);
+        EXPECT_TRUE(json::is_utf8(job.error().message())) << payload;
+        ++refused;
+        continue;
+      }
+      ++read;
+      // Whatever is odd about a member that only steers or is shown is as if it were absent, and stays where it is.
+      EXPECT_EQ(job->payload(), payload);
+      EXPECT_EQ(job->wrapped().has_value(), member == "wrapped" && is_text(value)) << payload;
+      EXPECT_EQ(job->tags_json().has_value(), member == "tags" && value.front() == '[') << payload;
+      EXPECT_EQ(job->dead().has_value(), member == "dead" && value == "true") << payload;
+      const JobFailure failure{.error_class = "E", .message = "m", .failed_at = at_seconds("5")};
+      const Job failed = decoded(failed_payload(*job, failure).value());
+      EXPECT_EQ(failed.error_message(), "m") << payload;
+      constexpr std::int64_t count_limit = std::numeric_limits<std::int32_t>::max();  // where counting ends
+      EXPECT_EQ(failed.failure_count(), std::min<std::int64_t>(job->failure_count() + 1, count_limit)) << payload;
+    }
+  }
+  EXPECT_GE(read + refused, 300);
+  EXPECT_GE(refused, 50);
 }
 
 TEST(JobCodec, the_last_of_several_members_counts_and_keys_may_be_escaped) {
@@ -650,6 +797,76 @@ RC_GTEST_PROP(JobEdit, twenty_edits_change_no_byte_that_is_not_ours, ()) {
   }
 }
 
+/// Members as Sidekiq, Verk and Active Job have them, and some that nobody knows, in any order.
+std::vector<std::string> any_members() {
+  std::vector<std::string> members = {
+      *rc::gen::element<std::string>(R"("jid" :"0123456789abcdef01234567")", R"("j\u0069d":"7")"),
+      *rc::gen::element<std::string>(R"("class":"OkJob")",
+                                     R"("class":"Sidekiq::ActiveJob::Wrapper" , "wrapped":"Real")"),
+      *rc::gen::element<std::string>(R"("args":[ 9007199254740993,-0,1e400,"\u00fc",[],{}])",
+                                     R"("args":"[1,{\"k\":[]}]")", R"("args":{})", R"("args":"{}")"),
+  };
+  for (const char* member :
+       {R"("queue":"default")", R"("retry":true)", R"("retry": 5)", R"("max_retry_count":null)", R"("retry_for":3600)",
+        R"("retry_queue":"low")", R"("dead":false)", R"("tags":["a", "\u00e5"])", R"("bid":"B-1")",
+        R"("cattr":{"user":{"id":1.50}})", R"("cattr_1":{})", R"("created_at":1795219126)", R"("finished_at":null)",
+        R"("error_backtrace":"eJyLVkosKNBPS8zMic\/KT9IrSrIyt8rMU0goSC1Ky\n")", R"("error_backtrace":["a","b"])",
+        R"("enqueued_at":1795219322381)", R"("failed_at":null)", R"("retry_count":0)", R"("locale":"d\ud800")"}) {
+    if (*rc::gen::arbitrary<bool>()) members.emplace_back(member);
+  }
+  for (const Segment& segment : *rc::gen::container<std::vector<Segment>>(any_segment())) {
+    static const std::set<std::string, std::less<>> ours = {"queue", "retry_count", "failed_at", "error_message", "at"};
+    if (!ours.contains(segment.key)) members.push_back(segment.text);
+  }
+  for (std::size_t index = members.size(); index > 1; --index) {
+    std::swap(members[index - 1], members[*rc::gen::inRange<std::size_t>(0, index)]);
+  }
+  return members;
+}
+
+/// Whether this change may rewrite the member, which `text` spells.
+bool is_written_by_us(std::string_view text) {
+  for (const char* name : {R"("queue")", R"("enqueued_at")", R"("failed_at")", R"("retry_count")"}) {
+    if (text.starts_with(name)) return true;
+  }
+  return false;
+}
+
+RC_GTEST_PROP(JobPayload, a_job_that_moves_twenty_times_keeps_every_byte_that_we_do_not_own, ()) {
+  const std::vector<std::string> members = any_members();
+  std::string payload = "{";
+  for (const std::string& member : members) payload.append(payload.size() > 1 ? "," : "").append(member);
+  payload += "}";
+  const Result<Job> first = decode_job(payload);
+  RC_ASSERT(first.has_value());
+  std::string now = payload;
+  for (int round = 0; round < 20; ++round) {
+    const Job job = decoded(now);
+    const WallTime at{std::chrono::milliseconds(1'795'219'126'250 + round)};
+    switch (*rc::gen::inRange(0, 4)) {
+      case 0: now = failed_payload(job, {.error_class = "E", .message = "m\n\"", .failed_at = at}).value(); break;
+      case 1: now = enqueued_payload(job, at).value(); break;
+      case 2: now = retried_by_hand_payload(job, at).value(); break;
+      default: now = enqueued_payload(job, at, {.timestamps = TimestampFormat::millis}).value(); break;
+    }
+    const Job moved = decoded(now);
+    RC_ASSERT(moved.jid() == first->jid());
+    RC_ASSERT(moved.job_class() == first->job_class());
+    RC_ASSERT(moved.args_json() == first->args_json());
+    RC_ASSERT(moved.retry() == first->retry());
+    RC_ASSERT(moved.max_retry_count() == first->max_retry_count());
+    RC_ASSERT(moved.dialect() == first->dialect());
+    // Whatever we do not write stands there as it was spelled, in its old order.
+    std::size_t from = 0;
+    for (const std::string& member : members) {
+      if (is_written_by_us(member)) continue;
+      const std::size_t found = now.find(member, from);
+      RC_ASSERT(found != std::string::npos);
+      from = found + member.size();
+    }
+  }
+}
+
 // ---- life of a payload ----
 
 TEST(JobPayload, a_sidekiq_8_job_fails_waits_fails_again_and_matches_the_recording) {
@@ -758,6 +975,7 @@ RC_GTEST_PROP(JobCodec, random_bytes_are_read_or_refused_but_never_crash, ()) {
       rc::gen::oneOf(rc::gen::arbitrary<char>(),
                      rc::gen::element('{', '}', '[', ']', '"', ',', ':', '\\', 'u', '0', '1', 'e', '-', '.', ' ')));
   const Result<Job> job = decode_job(bytes);
+  RC_ASSERT(head_agrees(bytes, job));
   if (!job) RC_ASSERT(job.error().code() == ErrorCode::malformed_job);
   const Result<PreparedJob> prepared = prepare_job(bytes, WallTime{}, "default", fixed_jid);
   if (!prepared) RC_ASSERT(prepared.error().code() == ErrorCode::malformed_job);
@@ -776,6 +994,7 @@ RC_GTEST_PROP(JobCodec, a_recorded_payload_with_random_damage_is_read_or_refused
     if (payload.empty()) break;
   }
   const Result<Job> job = decode_job(payload);
+  RC_ASSERT(head_agrees(payload, job));
   if (!job) return;
   RC_ASSERT(job->payload() == payload);
   const JobFailure failure{.error_class = "E", .message = payload, .failed_at = WallTime{}};

@@ -1,12 +1,14 @@
 // A whole node on the deterministic runtime, over the SQLite store: what becomes of jobs.
 
-#include "jobs/faulty_store.hpp"
 #include "jobs/node_world.hpp"
 
+#include "dagverk/event/serial_event_manager.hpp"
 #include "dagverk/event/staged_event_manager.hpp"
+#include "dagverk/event/supervised_event_manager.hpp"
 #include "dagverk/jobs/event_hub.hpp"
 #include "dagverk/runtime/deterministic_runtime.hpp"
 #include "dagverk/stage/consumer.hpp"
+#include "dagverk/testing_jobs/faulty_store.hpp"
 
 #include <gtest/gtest.h>
 
@@ -16,6 +18,7 @@
 #include <set>
 #include <stdexcept>
 #include <string>
+#include <unistd.h>
 #include <vector>
 
 namespace dagverk::jobs {
@@ -25,6 +28,8 @@ using namespace std::chrono_literals;
 using World = NodeWorld<DeterministicRuntime>;
 using Kinds = std::vector<JournalKind>;
 using Names = std::vector<std::string>;
+using testing_jobs::StoreFault;
+using testing_jobs::StoreOperation;
 
 TEST(Node, runs_a_job_with_its_typed_arguments_and_tells_its_story) {
   World world;
@@ -155,6 +160,33 @@ TEST(Node, a_job_of_an_unknown_class_is_retried_with_a_plain_message) {
   EXPECT_EQ(job.error_message(), "this node defines no job class \"Elsewhere::Job\"");
 }
 
+TEST(Node, a_job_of_an_unknown_class_is_left_to_others_or_buried_by_option) {
+  for (const UnknownClass option : {UnknownClass::leave, UnknownClass::bury}) {
+    World world;
+    NodeOptions options;
+    options.unknown_class = option;
+    const std::unique_ptr<Node> node = world.start(JobRegistry(), 1, std::move(options));
+    const std::string jid = world.enqueue("Elsewhere::Job");
+    const std::string payload = world.find(jid)->payload;
+    world.runtime.advance(1s);
+    if (option == UnknownClass::bury) {
+      EXPECT_EQ(world.find(jid)->state, JobState::dead);
+      EXPECT_EQ(world.find(jid)->reason, "this node defines no job class \"Elsewhere::Job\"");
+      continue;
+    }
+    EXPECT_EQ(world.find(jid)->state, JobState::retrying);
+    EXPECT_EQ(world.find(jid)->payload, payload);
+    EXPECT_TRUE(node->stop(1s).retired);
+    JobRegistry registry;
+    int ran = 0;
+    registry.define("Elsewhere::Job", [&ran](JobContext& job) { ran += static_cast<int>(job.attempt()); });
+    const std::unique_ptr<Node> other = world.start(std::move(registry));
+    world.runtime.advance(unknown_class_delay + 2s);
+    EXPECT_EQ(ran, 1) << "its first attempt";
+    EXPECT_EQ(world.find(jid), std::nullopt);
+  }
+}
+
 TEST(Node, arguments_that_do_not_fit_fail_and_name_the_argument) {
   World world;
   JobRegistry registry;
@@ -187,6 +219,47 @@ TEST(Node, a_scheduled_job_runs_on_time_whoever_scheduled_it) {
   EXPECT_LE(runs.front(), due + 20ms);
   EXPECT_EQ(world.kinds(jid),
             (Kinds{JournalKind::scheduled, JournalKind::promoted, JournalKind::started, JournalKind::finished}));
+}
+
+TEST(Node, what_is_limited_runs_when_its_turn_comes_and_nobody_asks_in_between) {
+  World world;
+  testing_jobs::FaultyStore store(*world.store);
+  std::vector<WallTime> runs;
+  std::vector<std::string> keyed;
+  JobRegistry registry;
+  registry.define("Note", [&] { runs.push_back(world.runtime.clock().wall_now()); });
+  registry.define("Sync", [&](const std::string& customer) { keyed.push_back(customer); },
+                  {.limit = "api", .limit_argument = 0});
+  Limit queue{.scope = LimitScope::queue, .name = "default"};
+  queue.rate = Rate{2, 10s};
+  Limit api{.scope = LimitScope::key, .name = "api"};
+  api.rate = Rate{1, 3s};
+  ASSERT_TRUE(world.runtime.run(store.put_limit(queue)).value());
+  ASSERT_TRUE(world.runtime.run(store.put_limit(api)).value());
+  NodeOptions options;
+  options.pools.push_back({.queues = {"default"}, .concurrency = 4});
+  options.pools.push_back({.queues = {"other"}, .concurrency = 1});  // what may run, runs in order
+  JobClient client(world.runtime, *world.store, {.registry = &registry});
+  for (const char* const customer : {"acme", "acme", "zoo"}) {
+    NewJob job = client.make("Sync", std::string(customer)).value();
+    job.queue = "other";
+    ASSERT_TRUE(client.enqueue_blocking(std::move(job)));
+  }
+  for (int count = 0; count < 4; ++count) world.enqueue("Note");
+  const WallTime start = world.runtime.clock().wall_now();
+  const std::unique_ptr<Node> node = Node::start(world.runtime, store, std::move(registry), std::move(options)).value();
+  world.runtime.advance(2s);
+  EXPECT_EQ(runs.size(), 2U);
+  EXPECT_EQ(keyed, (Names{"acme", "zoo"}));
+  const std::size_t takes = store.calls(StoreOperation::take);
+  world.runtime.advance(800ms);
+  EXPECT_EQ(store.calls(StoreOperation::take), takes) << "nothing has changed";
+  world.runtime.advance(1s);
+  EXPECT_EQ(keyed, (Names{"acme", "zoo", "acme"}));
+  world.runtime.advance(7s);
+  ASSERT_EQ(runs.size(), 4U);
+  EXPECT_LT(runs[2] - start, 5200ms);
+  EXPECT_LT(runs[3] - start, 10200ms);
 }
 
 TEST(Node, one_thread_runs_a_queue_in_order_and_queues_in_strict_order) {
@@ -247,15 +320,110 @@ TEST(Node, a_lost_lease_fences_the_old_run_and_the_node_comes_back_under_a_new_e
   EXPECT_EQ(node->stats().restarts, 1U);
 }
 
+TEST(Node, others_see_what_it_is_and_runs_from_its_start_to_its_end) {
+  World world;
+  JobRegistry registry;
+  registry.define("Again", [](JobContext& job) {
+    if (job.attempt() == 1) throw std::runtime_error("first");
+  });
+  NodeOptions options;
+  options.pools = {{.name = "mail", .queues = {"default", "low"}, .concurrency = 3}};
+  options.tag = "shop";
+  options.labels = {"fast"};
+  const std::unique_ptr<Node> node = world.start(std::move(registry), 1, std::move(options));
+  const std::unique_ptr<Node> other = world.start({}, 1);
+  EXPECT_NE(node->identity(), other->identity());
+  EXPECT_EQ(std::ranges::count(node->identity(), ':'), 2);
+  world.runtime.advance(1s);
+
+  const std::vector<NodeInfo> nodes = world.runtime.run(world.store->list_nodes()).value();
+  ASSERT_EQ(nodes.size(), 2U);
+  const NodeInfo& seen = nodes[0];
+  EXPECT_EQ(seen.identity, node->identity());
+  EXPECT_EQ(seen.status.os_pid, ::getpid());
+  EXPECT_EQ(seen.status.tag, "shop");
+  EXPECT_EQ(seen.status.labels, Names{"fast"});
+  EXPECT_EQ(seen.status.concurrency, 3U);
+  const std::vector<PoolStatus> pools = {{"mail", 3, QueueMode::strict, {{"default", 0}, {"low", 0}}}};
+  EXPECT_EQ(seen.status.pools, pools);
+  EXPECT_TRUE(seen.status.embedded) << "nobody has said how it is stopped";
+  EXPECT_GT(seen.status.resident_bytes, 0U);
+  EXPECT_FALSE(seen.status.quiet);
+  ASSERT_TRUE(node->resize("mail", 5));
+  world.runtime.advance(5s);
+  EXPECT_EQ(world.runtime.run(world.store->list_nodes())->at(0).status.concurrency, 5U);
+  node->stop(1s);
+  EXPECT_EQ(world.runtime.run(world.store->list_nodes())->size(), 1U);
+}
+
+TEST(Node, does_what_is_asked_from_outside_even_if_a_reply_is_lost_and_stays_quiet_through_a_restart) {
+  World world;
+  testing_jobs::FaultyStore faulty(*world.store);
+  std::size_t lost = 0;
+  faulty.set_rule(StoreOperation::heartbeat, [&lost](std::size_t) {
+    if (lost == 0) return StoreFault::none;
+    --lost;
+    return StoreFault::after;
+  });
+  int stops = 0;
+  NodeOptions options;
+  options.pools = {{.queues = {"default"}}};
+  options.events = &world.events;
+  options.seed = 7;
+  options.on_stop_signal = [&stops] { ++stops; };
+  JobRegistry registry;
+  registry.define("Once", [] {});
+  const std::unique_ptr<Node> node =
+      Node::start(world.runtime, faulty, std::move(registry), std::move(options)).value();
+  world.runtime.advance(1s);
+  const auto send = [&](NodeSignal signal) {
+    return world.runtime.run(world.store->send_signal(node->identity(), signal)).value();
+  };
+  EXPECT_FALSE(world.runtime.run(world.store->list_nodes())->at(0).status.embedded);
+  ASSERT_EQ(send(NodeSignal::quiet), ItemOutcome::done);
+  lost = 1;
+  world.runtime.advance(5s);
+  EXPECT_TRUE(world.events.all<QueuePausing>().empty()) << "the reply was lost";
+  world.runtime.advance(5s);
+  EXPECT_EQ(world.events.all<QueuePausing>().size(), 1U);
+  world.runtime.advance(5s);
+  EXPECT_TRUE(world.runtime.run(world.store->list_nodes())->at(0).status.quiet);
+  const std::string jid = world.enqueue("Once");
+  world.runtime.advance(30s);
+  EXPECT_NE(world.find(jid), std::nullopt);
+
+  const NodeEpoch first = node->epoch();
+  ASSERT_TRUE(world.runtime.run(world.store->retire_node(first)));
+  world.runtime.advance(30s);
+  EXPECT_NE(node->epoch(), first);
+  EXPECT_NE(world.find(jid), std::nullopt) << "quiet is for good";
+  EXPECT_EQ(world.runtime.run(world.store->list_nodes())->at(0).identity, node->identity());
+
+  EXPECT_EQ(stops, 0);
+  ASSERT_EQ(send(NodeSignal::stop), ItemOutcome::done);
+  world.runtime.advance(5s);
+  EXPECT_EQ(stops, 1);
+  world.runtime.advance(30s);
+  EXPECT_EQ(stops, 1) << "once is enough";
+}
+
 TEST(Node, refuses_wrong_options_naming_field_and_range) {
   World world;
   const auto error_of = [&](NodeOptions options, JobRegistry registry = {}) {
     return std::string(
         Node::start(world.runtime, *world.store, std::move(registry), std::move(options)).error().message());
   };
-  EXPECT_EQ(error_of({}), "a node needs at least one pool");
+  EXPECT_EQ(error_of({.pools = {{.queues = {}}}}), "a pool must serve at least one queue");
   EXPECT_EQ(error_of({.pools = {{.queues = {"mail"}, .concurrency = 0}}}),
-            "queue \"mail\": concurrency must be 1..1024, got 0");
+            "pool \"mail\": concurrency must be 1..100000, got 0");
+  EXPECT_EQ(error_of({.pools = {{.queues = {"mail"}}, {.queues = {"mail"}}}}), "pool \"mail\" is there already");
+  EXPECT_EQ(error_of({.pools = {{.queues = {{"mail", 1}, {"low", 1001}}}}}),
+            "pool \"mail\": weight of queue \"low\" must be 1..1000, got 1001");
+  EXPECT_EQ(error_of({.pools = {{.queues = {"mail", "mail"}}}}), "pool \"mail\": queue \"mail\" is there twice");
+  JobRegistry function;
+  function.define("A", [] {});
+  EXPECT_EQ(error_of({.pools = {{.queues = {"mail"}, .concurrency = 2000}}}, std::move(function)),
+            "pool \"mail\": concurrency (without a number of threads) must be 1..1024, got 2000");
   JobRegistry twice;
   twice.define("A", [] {}).define("A", [] {});
   EXPECT_EQ(error_of({.pools = {{.queues = {"mail"}}}}, std::move(twice)), "job class \"A\" is defined twice");
@@ -352,8 +520,8 @@ TEST(Node, whatever_process_of_it_crashes_no_job_is_lost_and_all_counts_add_up) 
     const std::unique_ptr<Node> node = world.start(std::move(registry), 3);
     std::set<std::string> jids;
     int crashes = 0;
-    const std::set<std::string> parts = {"QueueProducer", "WorkerPool", "Acknowledger",  "Promoter",
-                                         "Keeper",        "NodeServer", "ChangeWatcher", "process"};
+    const std::set<std::string> parts = {"QueueProducer", "WorkerPool",    "Acknowledger", "Promoter", "Keeper",
+                                         "NodeServer",    "ChangeWatcher", "CronFirer",    "process"};
     for (int number = 0; number < count; ++number) {
       jids.insert(world.enqueue("Count", concat("[", number, "]")));
       const std::uint64_t steps = random.below(60);
@@ -404,16 +572,17 @@ TEST(Node, the_same_seed_gives_the_same_order_of_everything) {
 }
 
 TEST(Node, a_store_that_fails_before_or_after_any_operation_costs_no_job_and_stored_ends_are_not_stored_twice) {
-  using Fault = FaultyStore::Fault;
-  const FaultyStore::Rule before = [](std::size_t count) { return count % 3 == 0 ? Fault::none : Fault::before; };
-  const FaultyStore::Rule after = [](std::size_t count) { return count % 4 == 1 ? Fault::after : Fault::none; };
-  for (const FaultyStore::Rule& rule : {before, after}) {
-    for (const auto operation :
-         {&FaultyStore::on_settle, &FaultyStore::on_take, &FaultyStore::on_promote, &FaultyStore::on_renew}) {
+  using Fault = StoreFault;
+  using Rule = testing_jobs::FaultyStore::Rule;
+  const Rule before = [](std::size_t count) { return count % 3 == 0 ? Fault::none : Fault::before; };
+  const Rule after = [](std::size_t count) { return count % 4 == 1 ? Fault::after : Fault::none; };
+  for (const Rule& rule : {before, after}) {
+    for (const StoreOperation operation :
+         {StoreOperation::settle, StoreOperation::take, StoreOperation::promote, StoreOperation::heartbeat}) {
       World world;
       SCOPED_TRACE(concat("DAGVERK_SEED=", world.runtime.seed()));
-      FaultyStore store(*world.store);
-      store.*operation = rule;
+      testing_jobs::FaultyStore store(*world.store);
+      store.set_rule(operation, rule);
       std::map<int, int> runs;
       JobRegistry registry;
       registry.define("Count",
@@ -434,7 +603,7 @@ TEST(Node, a_store_that_fails_before_or_after_any_operation_costs_no_job_and_sto
       EXPECT_GT(node->stats().store_errors, 0U);
       // An end that was on its way when a lost take made the node begin anew is told as lost, stored or not.
       EXPECT_GE(world.events.all<JobFinished>().size() + world.events.all<JobLeaseLost>().size(), 30U);
-      if (operation == &FaultyStore::on_settle) {
+      if (operation == StoreOperation::settle) {
         EXPECT_EQ(node->stats().lease_lost, 0U);
         EXPECT_EQ(world.events.all<JobFinished>().size(), 30U);
         for (const auto& [number, count] : runs) EXPECT_EQ(count, number % 5 == 0 ? 2 : 1) << number;
@@ -510,6 +679,98 @@ TEST(EventHub, handlers_hear_of_jobs_and_a_throwing_one_hurts_no_job) {
   world.runtime.advance(5s);
   EXPECT_EQ(count, 10);
   EXPECT_EQ(world.totals().finished, 10U);
+  node->stop(1s);
+}
+
+/// Writes down the kinds of what it sees, or throws at each.
+class KindKeeper : public EventHandler<Event> {
+ public:
+  KindKeeper(std::vector<std::string>* seen, bool throws) : seen_(*seen), throws_(throws) {}
+  void handle_event(const Event& event) {
+    seen_.emplace_back(kind_name(event));
+    if (throws_) throw std::runtime_error("never again");
+  }
+
+ private:
+  std::vector<std::string>& seen_;
+  bool throws_;
+};
+
+/// Each kind of event goes to the manager that suits those who handle it.
+class ByKind final : public EventSink {
+ public:
+  ByKind(EventManager<Event>& starts, EventManager<Event>& ends, EventManager<Event>& others)
+      : starts_(starts), ends_(ends), others_(others) {}
+
+  [[nodiscard]] bool wants(std::size_t kind) const noexcept override {
+    return manager_of(kind).wants(static_cast<unsigned>(kind));
+  }
+  void notify(Event event) noexcept override { manager_of(event.index()).notify(std::move(event)); }
+
+ private:
+  [[nodiscard]] EventManager<Event>& manager_of(std::size_t kind) const noexcept {
+    if (kind == event_kind<JobStarted>) return starts_;
+    return kind == event_kind<JobFinished> || kind == event_kind<JobFailed> ? ends_ : others_;
+  }
+
+  EventManager<Event>& starts_;
+  EventManager<Event>& ends_;
+  EventManager<Event>& others_;
+};
+
+TEST(EventHub, several_managers_side_by_side_have_a_kind_each_and_what_nobody_wants_is_not_built) {
+  World world;
+  SerialEventManager<Event> starts(world.runtime);
+  SupervisedEventManager<Event> ends(world.runtime);
+  StagedEventManager<Event> others(world.runtime, {.kinds = EventKinds::of<Event, JobRetried>()});
+  ByKind sink(starts, ends, others);
+  Names finished;
+  Names failed;
+  Names thrown_at;
+  Names retried;
+  const auto keeper = [](const char* name, EventKinds kinds, Names* seen, bool throws = false) {
+    HandlerOptions options{.restart_type = HandlerRestart::temporary, .kinds = kinds};
+    return event_handler<KindKeeper>(name, options, seen, throws);
+  };
+  const auto only_finished = EventKinds::of<Event, JobFinished>();
+  ASSERT_TRUE(ends.add_handler_blocking(keeper("finished", only_finished, &finished)));
+  ASSERT_TRUE(ends.add_handler_blocking(keeper("failed", EventKinds::of<Event, JobFailed>(), &failed)));
+  ASSERT_TRUE(ends.add_handler_blocking(keeper("throwing", EventKinds::all(), &thrown_at, true)));
+  ASSERT_TRUE(others.add_handler_blocking(keeper("retried", EventKinds::all(), &retried)));
+  EXPECT_FALSE(sink.wants(event_kind<JobStarted>)) << "its manager has no handler";
+  EXPECT_TRUE(sink.wants(event_kind<JobRetried>));
+  EXPECT_FALSE(sink.wants(event_kind<QueueRunning>)) << "a kind that is switched off";
+
+  JobRegistry registry;
+  registry.define("Noop", [] {});
+  registry.define("Bad", [] { throw std::runtime_error("bad"); });
+  NodeOptions options;
+  options.pools.push_back({.queues = {"default"}, .concurrency = 1});
+  options.events = &sink;
+  const auto node = Node::start(world.runtime, *world.store, std::move(registry), std::move(options)).value();
+  for (const char* job_class : {"Noop", "Bad", "Noop"}) world.enqueue(job_class);
+  world.runtime.advance(5s);
+  EXPECT_EQ(finished, (Names{"JobFinished", "JobFinished"}));
+  EXPECT_EQ(failed, Names{"JobFailed"});
+  EXPECT_EQ(thrown_at.size(), 1U) << "it is gone, and hurts no other manager's handlers";
+  EXPECT_EQ(retried, Names{"JobRetried"});
+  EXPECT_EQ(ends.stats_blocking()->published, 3U);
+  EXPECT_EQ(others.stats_blocking()->published, 1U);
+  for (EventManager<Event>* manager :
+       {static_cast<EventManager<Event>*>(&starts), static_cast<EventManager<Event>*>(&ends),
+        static_cast<EventManager<Event>*>(&others)}) {
+    EXPECT_EQ(manager->stats_blocking()->discarded, 0U) << "an event was built for nobody";
+  }
+
+  // What is wanted changes while the node runs.
+  Names started;
+  ASSERT_TRUE(starts.add_handler_blocking(keeper("started", EventKinds::all(), &started)));
+  for (const char* name : {"finished", "failed", "throwing"}) ASSERT_TRUE(ends.remove_handler_blocking(name));
+  world.enqueue("Noop");
+  world.runtime.advance(5s);
+  EXPECT_EQ(started, Names{"JobStarted"});
+  EXPECT_EQ(finished.size(), 2U);
+  EXPECT_EQ(ends.stats_blocking()->discarded, 0U);
   node->stop(1s);
 }
 

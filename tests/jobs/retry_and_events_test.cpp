@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
 
+#include <set>
 #include <stdexcept>
 
 namespace dagverk::jobs {
@@ -45,6 +46,29 @@ TEST(RetryPolicy, the_standard_back_off_is_sidekiqs) {
     EXPECT_TRUE(varies);
   }
   EXPECT_EQ(standard_backoff(0xFFFFFFFFU, random), retry_delay_max);
+}
+
+TEST(RetryPolicy, verks_back_off_is_there_by_option) {
+  Random random(7);
+  std::set<Duration> seen;
+  for (std::uint32_t index = 0; index <= 24; ++index) {
+    const std::int64_t n = index + 1;
+    for (int draw = 0; draw < 50; ++draw) {
+      const Duration jitter = verk_backoff(index, random) - std::chrono::seconds(n * n * n * n + 15);
+      EXPECT_GE(jitter, std::chrono::seconds(n + 1));
+      EXPECT_LE(jitter, std::chrono::seconds(30 * (n + 1)));
+      EXPECT_EQ(jitter % std::chrono::seconds(n + 1), 0ns);
+      if (index == 0) seen.insert(jitter);
+    }
+  }
+  EXPECT_GT(seen.size(), 10U);
+  EXPECT_EQ(verk_backoff(0xFFFFFFFFU, random), retry_delay_max);
+
+  const Job job = job_with(R"(,"retry_count":2,"max_retry_count":25)");
+  const RetryDecision decision = decide_retry(job, {}, now, random, {}, {}, BackOff::verk);
+  EXPECT_GE(decision.due - now, std::chrono::seconds(3 * 3 * 3 * 3 + 15 + 4)) << "Verk counts this one as the third";
+  const RetryDecision exact = decide_retry(job, {.delays = {5s}}, now, random, {}, {}, BackOff::verk);
+  EXPECT_EQ(exact.due - now, 5s);
 }
 
 TEST(RetryPolicy, a_seed_gives_the_same_delays_again) {
@@ -98,6 +122,17 @@ TEST(RetryPolicy, retry_for_replaces_the_count) {
   EXPECT_EQ(action_for(R"(,"retry_for":60,"retry_count":0,"failed_at":1795219065.0)"), Action::dead);
   EXPECT_EQ(action_for(R"(,"retry":false,"retry_for":60)"), Action::discard);
   EXPECT_EQ(action_for(R"(,"retry_for":60,"retry_count":0,"failed_at":-9000000000.0)"), Action::dead);
+}
+
+TEST(RetryPolicy, a_class_says_for_how_long_unless_the_payload_counts) {
+  const RetryPolicy policy{.max_retries = 0, .retry_for = 60s};
+  EXPECT_EQ(action_for("", policy), Action::retry);
+  EXPECT_EQ(action_for(R"(,"retry":true,"retry_count":500,"failed_at":1795219066.0)", policy), Action::retry);
+  EXPECT_EQ(action_for(R"(,"retry_count":0,"failed_at":1795219065.0)", policy), Action::dead);
+  EXPECT_EQ(action_for(R"(,"retry":0)", policy), Action::dead);
+  EXPECT_EQ(action_for(R"(,"max_retry_count":0,"retry_count":0)", policy), Action::dead);
+  EXPECT_EQ(action_for(R"(,"retry_for":61,"retry_count":0,"failed_at":1795219065.0)", policy), Action::retry);
+  EXPECT_FALSE(check_retry_policy({.retry_for = -1s}));
 }
 
 TEST(RetryPolicy, delays_of_a_class_are_exact_and_the_last_repeats) {
@@ -184,6 +219,13 @@ std::vector<Event> one_of_each() {
       NodeDown{"host1:7:abc", later, "stopped"},
       JobRequeued{identity, later},
       JobLeaseLost{identity, later},
+      JobSnoozed{identity, now, later},
+      JobExpired{identity, later},
+      StoreTrouble{"host1:7:abc", now, "take", "no answer"},
+      StoreRecovered{"host1:7:abc", later, "take", now},
+      JobMoved{identity, later},
+      JobCancelled{identity, later},
+      JobOverdue{identity, now, later, "timeout"},
   };
 }
 

@@ -64,6 +64,12 @@ class Job {
   [[nodiscard]] std::optional<std::uint32_t> max_retry_count() const noexcept { return max_retry_count_; }
   /// How long after the first failure retries go on; replaces the count (Sidekiq 8.1).
   [[nodiscard]] std::optional<Duration> retry_for() const noexcept { return retry_for_; }
+  /// How long one run may take; absent: as the class says.
+  [[nodiscard]] std::optional<Duration> timeout() const noexcept { return timeout_; }
+  /// How long the job may wait in its queue before it is dropped unrun; absent: as the class says.
+  [[nodiscard]] std::optional<Duration> expires_in() const noexcept { return expires_in_; }
+  /// After this instant no run of the job, first or later, begins any more.
+  [[nodiscard]] std::optional<WallTime> expires_at() const noexcept { return expires_at_; }
   /// The member as it stands; its meaning depends on the dialect. Sidekiq's Web lowers it by one, even to -1, for a
   /// retry by hand.
   [[nodiscard]] std::optional<std::int32_t> retry_count() const noexcept { return retry_count_; }
@@ -86,6 +92,11 @@ class Job {
 
   /// The raw JSON array of tags.
   [[nodiscard]] std::optional<std::string_view> tags_json() const noexcept { return optional_text(tags_); }
+  /// See EnqueueRequest.
+  [[nodiscard]] std::optional<std::string_view> limit_key() const noexcept { return optional_text(limit_key_); }
+  /// W3C trace context, as whoever enqueued the job wrote it.
+  [[nodiscard]] std::optional<std::string_view> traceparent() const noexcept { return optional_text(traceparent_); }
+  [[nodiscard]] std::optional<std::string_view> tracestate() const noexcept { return optional_text(tracestate_); }
   /// The class behind an ActiveJob envelope.
   [[nodiscard]] std::optional<std::string_view> wrapped() const noexcept { return optional_text(wrapped_); }
   /// These are shown, not acted on, and may hold bytes that are not UTF-8.
@@ -124,6 +135,9 @@ class Job {
   Text args_;
   Text retry_queue_;
   Text tags_;
+  Text limit_key_;
+  Text traceparent_;
+  Text tracestate_;
   Text wrapped_;
   Text error_message_;
   Text error_class_;
@@ -133,7 +147,10 @@ class Job {
   std::optional<WallTime> at_;
   std::optional<WallTime> failed_at_;
   std::optional<WallTime> retried_at_;
+  std::optional<WallTime> expires_at_;
+  std::optional<Duration> expires_in_;
   std::optional<Duration> retry_for_;
+  std::optional<Duration> timeout_;
   std::optional<std::uint32_t> max_retry_count_;
   std::optional<std::int32_t> retry_count_;
   RetrySetting retry_;

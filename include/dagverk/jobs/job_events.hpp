@@ -134,6 +134,44 @@ struct JobLeaseLost {
   friend bool operator==(const JobLeaseLost&, const JobLeaseLost&) = default;
 };
 
+/// The job asked to run again later, without having failed.
+struct JobSnoozed {
+  JobIdentity job;
+  WallTime snoozed_at;
+  WallTime due_at;
+  friend bool operator==(const JobSnoozed&, const JobSnoozed&) = default;
+};
+
+/// The job is gone unrun: it had waited in its queue for longer than its class allows.
+struct JobExpired {
+  JobIdentity job;
+  WallTime expired_at;
+  friend bool operator==(const JobExpired&, const JobExpired&) = default;
+};
+
+/// Somebody moved the job into another queue, `job.queue`; it waits there as it waited before.
+struct JobMoved {
+  JobIdentity job;
+  WallTime moved_at;
+  friend bool operator==(const JobMoved&, const JobMoved&) = default;
+};
+
+/// Somebody had the job cancelled: it is gone, waiting or stopped while it ran.
+struct JobCancelled {
+  JobIdentity job;
+  WallTime cancelled_at;
+  friend bool operator==(const JobCancelled&, const JobCancelled&) = default;
+};
+
+/// The job was asked to stop, and has not within its node's grace. It still runs, and keeps its place in the pool.
+struct JobOverdue {
+  JobIdentity job;
+  WallTime started_at;
+  WallTime noticed_at;
+  std::string cause;  ///< `timeout` or `cancel`
+  friend bool operator==(const JobOverdue&, const JobOverdue&) = default;
+};
+
 /// The queue takes jobs: at its start and after a pause.
 struct QueueRunning {
   std::string queue;
@@ -171,11 +209,30 @@ struct NodeDown {
   friend bool operator==(const NodeDown&, const NodeDown&) = default;
 };
 
+/// An operation of the node's on its store has failed, after those before it had not. It is tried again.
+struct StoreTrouble {
+  std::string node;
+  WallTime at;
+  std::string operation;  ///< `take`, `settle` or `promote`
+  std::string reason;
+  friend bool operator==(const StoreTrouble&, const StoreTrouble&) = default;
+};
+
+/// The operation works again.
+struct StoreRecovered {
+  std::string node;
+  WallTime at;
+  std::string operation;
+  WallTime failing_since;
+  friend bool operator==(const StoreRecovered&, const StoreRecovered&) = default;
+};
+
 /// Every event there is. Readers of a journal must expect kinds that they do not know: a newer version may have written
 /// it.
 using Event = std::variant<JobEnqueued, JobScheduled, JobPromoted, JobStarted, JobFinished, JobFailed, JobRetried,
                            JobDied, JobDiscarded, JobRescued, JobDeleted, QueueRunning, QueuePausing, QueuePaused,
-                           NodeUp, NodeDown, JobRequeued, JobLeaseLost>;
+                           NodeUp, NodeDown, JobRequeued, JobLeaseLost, JobSnoozed, JobExpired, StoreTrouble,
+                           StoreRecovered, JobMoved, JobCancelled, JobOverdue>;
 
 /// The name of the event's kind: `JobStarted`. Valid for the program's whole life.
 [[nodiscard]] std::string_view kind_name(const Event& event) noexcept;

@@ -1,6 +1,8 @@
 #pragma once
 
 #include "dagverk/base/clock.hpp"
+#include "dagverk/jobs/node_status.hpp"
+#include "dagverk/jobs/unique_lock.hpp"
 
 #include <cstddef>
 #include <cstdint>
@@ -43,13 +45,21 @@ enum class JournalKind : std::uint8_t {
   discarded = 14,    ///< dropped by its own wish or its class' rules
   expired = 15,      ///< dropped because it was too old to be worth running
   trimmed = 16,      ///< dropped from the dead set by its limits
+  moved = 17,        ///< a person moved it into another queue, its state unchanged
+  cancelled = 18,    ///< somebody had it cancelled, before it ran or while it did
+  limited = 19,      ///< its key is at its limit: into the schedule, until its turn comes
 };
 
 [[nodiscard]] std::string_view to_string(JournalKind kind) noexcept;
 
-/// The state a job is in after `kind`; nothing when it has left the store. Folding a job's journal with this gives its
-/// state.
-[[nodiscard]] std::optional<JobState> state_after(JournalKind kind) noexcept;
+/// The state a job is in after `kind`, having been in `before` (which only `moved` leaves as it is); nothing when it
+/// has left the store. Folding a job's journal with this gives its state.
+[[nodiscard]] std::optional<JobState> state_after(JournalKind kind,
+                                                  std::optional<JobState> before = std::nullopt) noexcept;
+
+/// The longest lock that a job loses when `kind` happens to it, and it loses every shorter one; nothing when it keeps
+/// what it holds.
+[[nodiscard]] std::optional<LockUntil> lock_freed_by(JournalKind kind) noexcept;
 
 /// Names a node (an OS process that takes jobs) for the life of its registration. Never reused in one store.
 using NodeEpoch = std::uint64_t;
@@ -73,6 +83,8 @@ enum class ItemOutcome : std::uint8_t {
   refused,  ///< refused and counted: the token is not, or no longer, valid (settled already, or rescued from its owner)
   missing,  ///< nothing of that name is there (any more)
   running,  ///< left alone, because a node is running it
+  locked,   ///< refused and counted: another job holds its unique key
+  rescheduled,  ///< not put in: the waiting job that holds its unique key has got its time
 };
 
 [[nodiscard]] std::string_view to_string(ItemOutcome outcome) noexcept;
@@ -87,6 +99,8 @@ struct EnqueueRequest {
   std::int16_t priority = 0;                   ///< -1000..1000; within one queue higher runs first
   bool journaled = true;                       ///< false: nothing that happens to this job is journalled
   std::string detail{};                        ///< JSON for the journal row; opaque to the store
+  std::optional<UniqueLock> unique = std::nullopt;  ///< set: at most one job with this key
+  std::string limit_key{};  ///< NAME or NAME:KEY, at most 255 bytes: kept to the key limit NAME; empty: to none
 };
 
 /// Which jobs a node wants.
@@ -121,6 +135,9 @@ struct Settlement {
   std::string reason{};  ///< bury: why, for people
   JournalKind kind = JournalKind::finished;
   std::string detail{};  ///< JSON for the journal row; opaque to the store
+  /// For stores that keep metrics: the class that ran, and for how long. Empty: nothing ran, or nobody wants to know.
+  std::string ran_class{};
+  Duration ran_for{};
 
   /// Done: the job leaves the store.
   [[nodiscard]] static Settlement finish(ClaimToken token, std::string detail = {});
@@ -130,11 +147,18 @@ struct Settlement {
   /// To the dead set. `kind` may be `quarantined`. Without `payload` the stored bytes stay as they are.
   [[nodiscard]] static Settlement bury(ClaimToken token, std::optional<std::string> payload, std::string reason,
                                        std::string detail = {}, JournalKind kind = JournalKind::died);
-  /// Dropped: the job leaves the store. `kind` may be `expired`.
+  /// Dropped: the job leaves the store. `kind` may be `expired` or `cancelled`.
   [[nodiscard]] static Settlement discard(ClaimToken token, std::string detail = {},
                                           JournalKind kind = JournalKind::discarded);
   /// Given back unfinished, bytes unchanged: it is the next one taken from its queue.
   [[nodiscard]] static Settlement requeue(ClaimToken token, std::string detail = {});
+};
+
+/// What a run says about itself; opaque to the store.
+struct RecordUpdate {
+  std::string jid;
+  std::uint64_t execution = 0;  ///< of its token: a later one's word counts more
+  std::string record;           ///< at most record_size_limit
 };
 
 /// A scheduled or retrying job whose time has come.
@@ -167,6 +191,13 @@ struct RetryNow {
   std::string detail{};
 };
 
+/// Moves a waiting or dead job into another queue on a person's wish.
+struct MoveJob {
+  std::string jid;
+  std::string queue;  ///< obeys check_queue_name
+  std::string detail{};
+};
+
 /// A job as the store holds it.
 struct StoredJob {
   JobHandle handle = 0;
@@ -182,7 +213,8 @@ struct StoredJob {
   std::optional<WallTime> started_at = std::nullopt;  ///< running
   NodeEpoch node = 0;                                 ///< running: by whom
   std::uint32_t rescues = 0;
-  std::string reason{};  ///< dead: why
+  std::string reason{};     ///< dead: why
+  std::string limit_key{};  ///< empty: none
 };
 
 /// A page of jobs in one state: ready in the order they will be taken, the others by time.
@@ -218,7 +250,7 @@ struct QueueCounts {
   std::uint64_t expired = 0;
   std::uint64_t deleted = 0;
   std::uint64_t trimmed = 0;
-  std::uint64_t moved_in = 0;  ///< from other queues, by a retry or burial that named this one
+  std::uint64_t moved_in = 0;  ///< from other queues, by a move, or a retry or burial that named this one
   std::uint64_t moved_out = 0;
 
   std::uint64_t retried = 0;  ///< executions that ended in a retry
@@ -234,11 +266,21 @@ struct QueueCounts {
   friend bool operator==(const QueueCounts&, const QueueCounts&) = default;
 };
 
+/// That nothing is taken from a queue, by whose wish and why.
+struct QueuePause {
+  std::string by;      ///< empty: another program's wish
+  std::string reason;  ///< may be empty
+  std::optional<WallTime> since = std::nullopt;
+
+  friend bool operator==(const QueuePause&, const QueuePause&) = default;
+};
+
 struct QueueInfo {
   std::string name;
   QueueCounts counts;
   std::optional<WallTime> next_enqueued_at =
       std::nullopt;  ///< when the job to be taken next was enqueued; its age is the latency
+  std::optional<QueuePause> pause = std::nullopt;  ///< set while the queue is paused everywhere
 };
 
 /// Sums over all queues, and what the store refused.
@@ -246,6 +288,7 @@ struct StoreTotals {
   QueueCounts counts;
   std::uint64_t duplicates = 0;  ///< enqueues refused because the jid was there
   std::uint64_t refused = 0;     ///< settlements refused because of their token
+  std::uint64_t locked = 0;      ///< enqueues refused because another job held their unique key
   std::uint64_t journal_rows = 0;
   std::uint64_t queues = 0;
 };
@@ -253,15 +296,23 @@ struct StoreTotals {
 struct NodeSpec {
   std::string name;      ///< for people; need not be unique; at most 255 bytes
   std::string detail{};  ///< JSON for people (host, pid, socket); opaque to the store; at most 64 KiB
+  /// By which others see and address the node: `host:os-pid:nonce`; at most 255 bytes. Empty: `node:EPOCH`. Unlike the
+  /// name it must not be shared; a node that registers again keeps its own.
+  std::string identity{};
 };
 
 struct NodeInfo {
-  NodeEpoch epoch = 0;
-  std::string name;
+  NodeEpoch epoch = 0;  ///< 0: foreign
+  std::string name;     ///< foreign: its identity
   std::string detail;
   WallTime registered_at;
   Duration lease_left{};      ///< negative: expired
   std::uint64_t running = 0;  ///< jobs in its hands
+  std::string identity{};
+  /// True: another program's (Sidekiq's) that shares the store. It can be sent signals; its jobs are its own affair.
+  bool foreign = false;
+  std::optional<WallTime> beat_at = std::nullopt;  ///< of its latest heartbeat; none: it sent none yet
+  NodeStatus status{};                             ///< as of then
 };
 
 struct RescuedJob {
@@ -305,6 +356,21 @@ struct JournalPage {
   bool gap = false;              ///< rows after the asked cursor were trimmed before they could be read
 };
 
+/// Something odd that JobStore::check found.
+struct StoreFinding {
+  enum class Level : std::uint8_t {
+    damage,   ///< what is stored contradicts itself, or cannot be read
+    warning,  ///< jobs may be lost, or are not looked at by anybody
+    note,     ///< worth knowing
+  };
+  Level level = Level::note;
+  std::string text;  ///< one sentence for people, with what to do about it
+
+  friend bool operator==(const StoreFinding&, const StoreFinding&) = default;
+};
+
+[[nodiscard]] std::string_view to_string(StoreFinding::Level level) noexcept;
+
 /// The limits every store keeps to. One place, so that callers can cut their batches to size.
 inline constexpr std::size_t batch_count_limit = 1000;  ///< items in any batch, rows in any page
 inline constexpr std::size_t take_size_limit = std::size_t{16}
@@ -313,7 +379,10 @@ inline constexpr std::size_t name_size_limit = 255;     ///< jid, queue, class, 
 inline constexpr std::size_t detail_size_limit = std::size_t{64} << 10U;
 inline constexpr std::size_t payload_size_limit = std::size_t{4}
                                                   << 20U;  ///< above the codec's limit: a retry adds error text
+inline constexpr std::size_t record_size_limit = std::size_t{64} << 10U;
+inline constexpr Duration record_age_limit = std::chrono::hours(7 * 24);
 inline constexpr std::size_t queue_count_limit = 10'000;
+inline constexpr std::size_t finding_count_limit = 100;
 inline constexpr unsigned rescue_count_limit = 3;  ///< the third rescue within the window quarantines
 inline constexpr Duration rescue_window = std::chrono::hours(72);
 

@@ -26,6 +26,9 @@ enum class TimestampFormat : std::uint8_t {
 /// `time` in the chosen format.
 [[nodiscard]] std::string wire_time_text(WallTime time, TimestampFormat format);
 
+/// `time` in UTC with milliseconds, for people: `2026-11-21T09:30:00.125Z`.
+[[nodiscard]] std::string utc_text(WallTime time);
+
 /// Reads decimal seconds: a sorted set's score, or one of the texts above. Digits beyond the ninth of the fraction are
 /// cut off. None when the text is no JSON number, or is outside the years that `WallTime` holds (1677 to 2262).
 [[nodiscard]] std::optional<WallTime> parse_epoch_seconds(std::string_view text);

@@ -4,7 +4,9 @@
 #include "dagverk/jobs/job_store.hpp"
 #include "dagverk/runtime/completion.hpp"
 
+#include <array>
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <utility>
@@ -79,14 +81,14 @@ class ChangeHub {
   };
 
   [[nodiscard]] std::atomic<std::uint64_t>& of(jobs::ChangeKind kind) noexcept {
-    return kind == jobs::ChangeKind::ready ? ready_ : journal_;
+    return counts_[static_cast<std::size_t>(kind)];
   }
   [[nodiscard]] const std::atomic<std::uint64_t>& of(jobs::ChangeKind kind) const noexcept {
-    return kind == jobs::ChangeKind::ready ? ready_ : journal_;
+    return counts_[static_cast<std::size_t>(kind)];
   }
 
-  std::atomic<std::uint64_t> ready_{0};
-  std::atomic<std::uint64_t> journal_{0};
+  static_assert(static_cast<std::size_t>(jobs::ChangeKind::asked) == 2);
+  std::array<std::atomic<std::uint64_t>, 3> counts_{};  // by kind
   std::atomic<std::uint64_t> next_number_{1};
   Mutex mutex_;
   std::vector<Waiter> waiters_ DAGVERK_GUARDED_BY(mutex_);

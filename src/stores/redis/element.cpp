@@ -15,6 +15,7 @@ namespace dagverk::stores::redis {
 namespace {
 
 constexpr std::string_view mark = unjournaled_mark;
+constexpr std::string_view keyed_mark = limited_mark;
 constexpr std::string_view envelope = envelope_mark;
 
 /// Reads digits and one blank from the beginning of `text`.
@@ -35,32 +36,52 @@ std::optional<std::string_view> next_field(std::string_view& text, std::int64_t 
 }
 
 /// `\x1edgv1j MICROS JID_SIZE QUEUE_SIZE CLASS_SIZE JID QUEUE CLASS PAYLOAD`, with blanks between the numbers alone.
+/// With a limit key: `J`, KEY_SIZE after CLASS_SIZE, and KEY after CLASS.
 bool read_envelope(std::string_view text, Element& into) {
   if (!text.starts_with(envelope) || text.size() < envelope.size() + 2) return false;
   const char flag = text[envelope.size()];
+  const bool keyed = flag == 'J' || flag == 'N';
   text.remove_prefix(envelope.size() + 2);
   const auto micros = next_number(text);
   const auto jid_size = micros ? next_number(text) : std::nullopt;
   const auto queue_size = jid_size ? next_number(text) : std::nullopt;
   const auto class_size = queue_size ? next_number(text) : std::nullopt;
-  const auto jid = class_size ? next_field(text, *jid_size) : std::nullopt;
+  const auto key_size = class_size && keyed ? next_number(text) : std::optional<std::int64_t>(0);
+  const auto jid = class_size && key_size ? next_field(text, *jid_size) : std::nullopt;
   const auto queue = jid ? next_field(text, *queue_size) : std::nullopt;
   const auto class_name = queue ? next_field(text, *class_size) : std::nullopt;
-  if (!class_name || jid->empty()) return false;
+  const auto limit_key = class_name ? next_field(text, *key_size) : std::nullopt;
+  if (!limit_key || jid->empty()) return false;
   into.jid = *jid;
   into.queue = *queue;
   into.class_name = *class_name;
+  into.limit_key = *limit_key;
   into.payload = text;
   into.enqueued_at = wall_of(*micros);
-  into.journaled = flag == 'j';
+  into.journaled = flag == 'j' || flag == 'J';
   into.bare = false;
   return true;
 }
 
+/// `\x1edgvXSIZE SCORE`.
+bool read_stand_in(std::string_view text, Element& into) {
+  if (!text.starts_with(stand_in_mark)) return false;
+  text.remove_prefix(std::string_view(stand_in_mark).size());
+  std::string_view score = text;
+  const auto size = next_number(score);
+  if (!size || score.empty() || score.size() > 64) return false;
+  into.jid = concat("huge-", *size, '-', score);
+  into.payload = concat(*size, " bytes, which are too many to be shown");
+  into.oversized = true;
+  return true;
+}
+
 std::string make_envelope(std::string_view payload, const Label& label) {
-  return concat(envelope, label.journaled ? 'j' : 'n', ' ', micros_of(label.enqueued_at), ' ', label.jid.size(), ' ',
-                label.queue.size(), ' ', label.class_name.size(), ' ', label.jid, label.queue, label.class_name,
-                payload);
+  const bool keyed = !label.limit_key.empty();
+  const char flag = label.journaled ? (keyed ? 'J' : 'j') : (keyed ? 'N' : 'n');
+  return concat(envelope, flag, ' ', micros_of(label.enqueued_at), ' ', label.jid.size(), ' ', label.queue.size(), ' ',
+                label.class_name.size(), ' ', keyed ? concat(label.limit_key.size(), ' ') : std::string(), label.jid,
+                label.queue, label.class_name, label.limit_key, payload);
 }
 
 }  // namespace
@@ -72,15 +93,31 @@ Element read_element(std::string_view element, std::string_view place, std::stri
     if (!place.empty()) read.queue = place;
     return read;
   }
+  if (read_stand_in(element, read)) {
+    read.queue = !place.empty() ? place : otherwise.empty() ? std::string_view("default") : otherwise;
+    return read;
+  }
   if (element.ends_with(mark)) {
     read.journaled = false;
     element.remove_suffix(mark.size());
   }
+  const bool keyed = element.ends_with(keyed_mark);
+  if (keyed) element.remove_suffix(keyed_mark.size());
   read.payload = element;
   if (otherwise.empty()) otherwise = "default";
+  if (const std::optional<jobs::JobHead> head = jobs::read_job_head(element, codec)) {
+    read.jid = head->jid;
+    read.class_name = head->job_class;
+    if (keyed) read.limit_key = head->limit_key;
+    read.queue = !place.empty() ? place : head->queue.empty() ? otherwise : head->queue;
+    read.enqueued_at = head->enqueued_at ? head->enqueued_at : head->created_at;
+    if (read.enqueued_at) read.enqueued_at = wall_of(micros_of(*read.enqueued_at));
+    return read;
+  }
   if (const Result<jobs::Job> job = jobs::decode_job(element, place.empty() ? otherwise : place, codec)) {
     read.jid = job->jid();
     read.class_name = job->job_class();
+    if (keyed) read.limit_key = job->limit_key().value_or(std::string_view());
     read.queue = place.empty() ? job->queue() : place;
     read.enqueued_at = job->enqueued_at() ? job->enqueued_at() : job->created_at();
     if (read.enqueued_at) read.enqueued_at = wall_of(micros_of(*read.enqueued_at));
@@ -92,13 +129,20 @@ Element read_element(std::string_view element, std::string_view place, std::stri
 }
 
 std::string make_element(std::string_view payload, const Label& label, const jobs::CodecOptions& codec) {
-  const bool marked = payload.ends_with(mark);
-  const Result<jobs::Job> job = jobs::decode_job(payload, label.queue, codec);
-  if (!marked && job && job->jid() == label.jid && job->queue() == label.queue &&
-      job->job_class() == label.class_name) {
-    return label.journaled ? std::string(payload) : concat(payload, mark);
+  const auto says = [&](std::string_view jid, std::string_view queue, std::string_view job_class,
+                        std::string_view limit_key) {
+    return jid == label.jid && queue == label.queue && job_class == label.class_name &&
+           (label.limit_key.empty() || limit_key == label.limit_key);
+  };
+  bool bare = false;
+  if (const std::optional<jobs::JobHead> head = jobs::read_job_head(payload, codec)) {
+    bare = says(head->jid, head->queue.empty() ? label.queue : head->queue, head->job_class, head->limit_key);
+  } else if (const Result<jobs::Job> job = jobs::decode_job(payload, label.queue, codec)) {
+    bare = says(job->jid(), job->queue(), job->job_class(), job->limit_key().value_or(std::string_view()));
   }
-  return make_envelope(payload, label);
+  if (!bare || payload.ends_with(mark) || payload.ends_with(keyed_mark)) return make_envelope(payload, label);
+  return concat(payload, label.limit_key.empty() ? std::string_view() : keyed_mark,
+                label.journaled ? std::string_view() : mark);
 }
 
 std::uint64_t hash_of(std::string_view bytes, std::uint64_t seed) noexcept {
@@ -154,7 +198,8 @@ std::optional<std::int64_t> number_of(std::string_view digits) noexcept {
 WallTime score_time(std::string_view score) noexcept {
   const std::optional<WallTime> exact = jobs::parse_epoch_seconds(score);
   if (!exact) return score.starts_with('-') ? WallTime(Duration::min()) : WallTime(Duration::max());
-  return wall_of(micros_of(*exact + std::chrono::nanoseconds(500)));
+  constexpr std::chrono::nanoseconds half_a_microsecond(500);
+  return wall_of(micros_of(std::min(*exact, WallTime(Duration::max() - half_a_microsecond)) + half_a_microsecond));
 }
 
 }  // namespace dagverk::stores::redis

@@ -22,8 +22,10 @@ struct Element {
   std::string class_name;
   std::string payload;
   std::optional<WallTime> enqueued_at;
+  std::string limit_key;  ///< only where the element is marked to have one
   bool journaled = true;
   bool bare = true;
+  bool oversized = false;  ///< this is a stand-in: the element itself is too large to be loaded
 };
 
 /// Reads an element. `place`: the queue it was found in; in a sorted set empty, and then `otherwise` counts when the
@@ -38,6 +40,7 @@ struct Label {
   std::string_view class_name;
   bool journaled = true;
   WallTime enqueued_at{};
+  std::string_view limit_key = {};
 };
 
 /// The element of a job: bare where its payload says what the label says.

@@ -2,34 +2,31 @@
 
 #include "stores/redis/engine.hpp"
 
+#include "stores/redis/scripts.hpp"
+
 #include "dagverk/base/concat.hpp"
 #include "dagverk/runtime/this_process.hpp"
 
 #include <algorithm>
 #include <charconv>
 #include <chrono>
+#include <set>
 #include <utility>
 
 namespace dagverk::stores::redis {
 
 using jobs::ChangeKind;
+using jobs::JobState;
 
 namespace {
 
 constexpr int oldest_major = 6;
 constexpr int oldest_minor = 2;
 constexpr int draining_major = 7;
-constexpr Duration watch_wait = std::chrono::seconds(5);   // then the server answers that nothing came
+constexpr Duration watch_wait = std::chrono::seconds(60);  // then the server answers that nothing came
+constexpr Duration watch_connect = std::chrono::seconds(5);
+constexpr std::size_t unwatched_limit = 1000;
 constexpr Duration watch_slack = std::chrono::seconds(5);  // for its answer
-
-/// The value of `field` in what INFO answered.
-std::string_view info_field(std::string_view info, std::string_view field) {
-  const std::string begin = concat("\n", field, ":");
-  const std::size_t at = info.find(begin);
-  if (at == std::string_view::npos) return {};
-  const std::string_view rest = info.substr(at + begin.size());
-  return rest.substr(0, rest.find_first_of("\r\n"));
-}
 
 /// `2026-11-21`, as the names of Sidekiq's daily counters end.
 std::string day_of(WallTime time) {
@@ -41,15 +38,33 @@ std::string day_of(WallTime time) {
 
 }  // namespace
 
-Result<void> check_batch(std::string_view what, std::size_t count) {
-  if (count >= 1 && count <= jobs::batch_count_limit) return {};
-  return Error{ErrorCode::invalid_argument,
-               concat(what, ": must be 1..", jobs::batch_count_limit, " items, got ", count)};
-}
-
 std::string queue_key(std::string_view queue) { return concat("queue:", queue); }
 std::string job_key(std::string_view jid) { return concat("dagverk:job:", jid); }
 std::string run_key(jobs::NodeEpoch node) { return concat("dagverk:run:", node); }
+
+std::string_view hint_of(JobState state) {
+  switch (state) {
+    case JobState::scheduled: return "s";
+    case JobState::retrying: return "r";
+    case JobState::dead: return "d";
+    case JobState::ready:
+    case JobState::running: break;
+  }
+  return "q";
+}
+
+std::string_view state_count(std::string_view key) {
+  if (key == schedule_key) return "scheduled";
+  return key == retry_key ? "retrying" : "dead";
+}
+
+std::string_view info_field(std::string_view info, std::string_view field) {
+  const std::string begin = concat("\n", field, ":");
+  const std::size_t at = info.find(begin);
+  if (at == std::string_view::npos) return {};
+  const std::string_view rest = info.substr(at + begin.size());
+  return rest.substr(0, rest.find_first_of("\r\n"));
+}
 
 Engine::Engine(RuntimeBase& runtime, RedisStoreOptions options)
     : runtime_(runtime),
@@ -63,6 +78,12 @@ Engine::~Engine() {
     watches.swap(watches_);
   }
   watches.clear();  // waits for their callbacks
+  std::unique_ptr<net::RedisClient> beat_client;
+  {
+    const MutexLock lock(beat_mutex_);
+    beat_client.swap(beat_client_);
+  }
+  beat_client.reset();
   client_.reset();
 }
 
@@ -88,10 +109,9 @@ Result<std::unique_ptr<Engine>> Engine::open(RuntimeBase& runtime, RedisStoreOpt
 }
 
 Engine::Reply<std::uint64_t> Engine::look_at_server() {
-  net::RedisCommand command("INFO");
-  const Result<net::RedisReply> reply = co_await ask(std::move(command));
-  if (!reply) co_return reply.error();
-  const std::string_view info = reply->text();
+  const Result<std::string> said = co_await server_info();
+  if (!said) co_return said.error();
+  const std::string_view info = *said;
   const std::string_view version = info_field(info, "redis_version");
   int major = 0;
   int minor = 0;
@@ -107,25 +127,40 @@ Engine::Reply<std::uint64_t> Engine::look_at_server() {
     logger_.warning("store.evicts", {{"server", options_.connection.url.shown()}, {"policy", policy}});
   }
   scripts_.emplace(major >= draining_major);
+  cron_scripts_.emplace(major >= draining_major);
+  unique_scripts_.emplace(major >= draining_major);
+  limit_scripts_.emplace(major >= draining_major);
   co_return std::uint64_t{0};
 }
 
-Engine::Reply<net::RedisReply> Engine::ask(net::RedisCommand command) {
+template <class Request>
+Engine::Reply<net::RedisReply> Engine::ask_for_one(net::RedisClient* client, Request request) {
   auto ends = make_completion<Result<net::RedisReply>>();
-  client_->send(command, [completer = std::move(ends.completer)](Result<net::RedisReply> reply) mutable {
+  client->send(request, [completer = std::move(ends.completer)](Result<net::RedisReply> reply) mutable {
     completer.complete(std::move(reply));
   });
   Result<net::RedisReply> reply = co_await std::move(ends.completion);
   co_return reply;
 }
 
+Engine::Reply<net::RedisReply> Engine::ask(net::RedisCommand command) {
+  return ask_for_one(client_.get(), std::move(command));
+}
 Engine::Reply<net::RedisReply> Engine::ask(net::RedisScriptCall call) {
-  auto ends = make_completion<Result<net::RedisReply>>();
-  client_->send(call, [completer = std::move(ends.completer)](Result<net::RedisReply> reply) mutable {
-    completer.complete(std::move(reply));
-  });
-  Result<net::RedisReply> reply = co_await std::move(ends.completion);
-  co_return reply;
+  return ask_for_one(client_.get(), std::move(call));
+}
+Engine::Reply<net::RedisReply> Engine::ask_apart(net::RedisScriptCall call) {
+  return ask_for_one(beat_client(), std::move(call));
+}
+
+net::RedisClient* Engine::beat_client() {
+  const MutexLock lock(beat_mutex_);
+  if (!beat_client_) {
+    auto client = net::RedisClient::start(*options_.io, options_.connection);
+    if (!client) return client_.get();  // the options were good once; without memory or threads the other one must do
+    beat_client_ = std::move(*client);
+  }
+  return beat_client_.get();
 }
 
 Engine::Reply<std::vector<net::RedisReply>> Engine::ask(net::RedisBatch batch) {
@@ -177,22 +212,36 @@ net::RedisScriptCall Engine::call_of(const net::RedisScript& script) const {
   return call;
 }
 
-Engine::Reply<std::vector<bool>> Engine::change(std::vector<Change> changes) {
-  if (changes.empty()) co_return std::vector<bool>();
+Engine::Reply<std::vector<bool>> Engine::change(std::vector<Change> changes, std::vector<EndedRuns> ended) {
+  std::size_t count = changes.size();
+  for (const EndedRuns& runs : ended) count += runs.executions.size();
+  if (count == 0) co_return std::vector<bool>();
   net::RedisScriptCall call = call_of(scripts_->change);
-  call.arg(day_of(now())).arg(changes.size());
+  std::set<std::string_view> sets;
+  for (const Change& item : changes) {
+    if (item.to == "Z") sets.insert(item.to_key);
+  }
+  call.arg(sets.size());
+  for (const std::string_view key : sets) call.arg(key);
+  call.arg(day_of(now())).arg(ended.size()).arg(changes.size());
+  for (const EndedRuns& runs : ended) {
+    call.arg(run_key(runs.node)).arg(runs.queue).arg(runs.field).arg(runs.executions.size());
+    for (const std::uint64_t execution : runs.executions) call.arg(execution);
+    for (const std::string& jid : runs.jids) call.arg(jid);
+  }
   bool ready = false;
   bool journaled = false;
   for (const Change& item : changes) {
     call.arg(std::string_view(&item.from, 1)).arg(item.key).arg(item.member);
-    if (item.from == 'f') {
-      call.arg(item.jid).arg(item.queue).arg(item.counts.front().field);
-      continue;
-    }
     call.arg(item.to).arg(item.to_key).arg(item.element).arg(item.score).arg(item.jid);
-    call.arg(item.hint).arg(item.tail).arg(item.ttl_seconds).arg(item.rescues).arg(item.statistics);
+    call.arg(item.hint).arg(item.tail).arg(item.ttl_seconds).arg(item.rescues);
+    if (item.from == 'l') {
+      call.arg(concat(item.from_left ? "1 " : "-1 ", item.reach));
+    } else {
+      call.arg(item.statistics);
+    }
     call.arg(item.counts.size());
-    for (const Change::Count& count : item.counts) call.arg(count.queue).arg(count.field).arg(count.by);
+    for (const Change::Count& one : item.counts) call.arg(one.queue).arg(one.field).arg(one.by);
     call.arg(item.kind ? concat(static_cast<int>(*item.kind)) : std::string());
     if (item.kind) call.arg(item.queue).arg(item.class_name).arg(item.detail);
     ready = ready || item.to == "L" || item.to == "R";
@@ -200,14 +249,17 @@ Engine::Reply<std::vector<bool>> Engine::change(std::vector<Change> changes) {
   }
   const Result<net::RedisReply> reply = co_await ask(std::move(call));
   if (!reply) co_return reply.error();
-  std::vector<bool> outcomes;
-  for (const net::RedisReply& item : reply->items()) outcomes.push_back(item.integer_or(0) == 1);
-  if (outcomes.size() != changes.size()) {
-    co_return Error{ErrorCode::malformed, concat("store: ", changes.size(), " changes, ", outcomes.size(), " answers")};
+  std::vector<bool> happened(count, true);
+  for (const net::RedisReply& item : reply->items()) {
+    const std::int64_t number = item.integer_or(0);
+    if (number < 1 || static_cast<std::size_t>(number) > count) {
+      co_return Error{ErrorCode::malformed, concat("store: item ", number, " of ", count, " is said to be left alone")};
+    }
+    happened[static_cast<std::size_t>(number) - 1] = false;
   }
   if (ready) hub_->tell(ChangeKind::ready);
   if (journaled) hub_->tell(ChangeKind::journal);
-  co_return outcomes;
+  co_return happened;
 }
 
 std::int64_t Engine::ttl_until(std::optional<WallTime> due) const {
@@ -256,6 +308,7 @@ Engine::Reply<std::uint64_t> Engine::wait_for_change(ChangeKind kind, std::uint6
     auto bounded = std::move(ends.completion).within(std::min(left, interval));
     const ChangeHub::Count changed = co_await std::move(bounded);
     if (changed || changed.error().code() != ErrorCode::timeout) co_return changed;
+    if (kind == ChangeKind::asked) continue;  // told by this object alone; nodes of others hear with their heartbeats
     if (const Result<bool> looked = co_await look_for_changes(interval); !looked) co_return looked.error();
   }
 }
@@ -272,8 +325,13 @@ Engine::Reply<bool> Engine::look_for_changes(Duration interval) {
   const Result<net::RedisReply> reply = co_await ask(std::move(command));
   if (!reply) co_return reply.error();
   if (reply->items().size() != 2) co_return Error{ErrorCode::malformed, "store: HMGET answered with something else"};
-  const auto ready = static_cast<std::uint64_t>(number_of(reply->items()[0].text()).value_or(0));
-  const auto journal = static_cast<std::uint64_t>(number_of(reply->items()[1].text()).value_or(0));
+  co_return note_changes(reply->items()[0], reply->items()[1]);
+}
+
+/// Compares the server's counts with those of the last time, and wakes who waits for what has changed.
+bool Engine::note_changes(const net::RedisReply& ready_count, const net::RedisReply& journal_count) {
+  const auto ready = static_cast<std::uint64_t>(number_of(ready_count.text()).value_or(0));
+  const auto journal = static_cast<std::uint64_t>(number_of(journal_count.text()).value_or(0));
   bool ready_changed = false;
   bool journal_changed = false;
   {
@@ -283,7 +341,19 @@ Engine::Reply<bool> Engine::look_for_changes(Duration interval) {
   }
   if (ready_changed) hub_->tell(ChangeKind::ready);
   if (journal_changed) hub_->tell(ChangeKind::journal);
-  co_return ready_changed || journal_changed;
+  return ready_changed || journal_changed;
+}
+
+/// Queues that were found empty, and of which nobody tells when something comes. They are looked at once, until a take
+/// finds them empty again.
+std::vector<std::string> Engine::unwatched_queues() {
+  const MutexLock lock(mutex_);
+  looked_ = runtime_.clock().steady_now();
+  std::vector<std::string> queues(unwatched_.begin(), unwatched_.end());
+  for (const auto& [queue, watch] : watches_) {
+    if (*watch.state == WatchState::ended) queues.push_back(queue);
+  }
+  return queues;
 }
 
 /// Has the server tell when something comes into a queue that was empty when last asked. The command moves the next
@@ -293,22 +363,30 @@ void Engine::watch_queues() {
   for (const std::string& queue : empty_queues_) {
     auto known = watches_.find(queue);
     if (known == watches_.end()) {
-      if (watches_.size() >= options_.watched_queues_limit) continue;
+      if (watches_.size() >= options_.watched_queues_limit) {
+        if (unwatched_.size() < unwatched_limit) unwatched_.insert(queue);
+        continue;
+      }
       net::RedisOptions connection = options_.connection;
-      connection.wait_for_connection = watch_wait;
+      connection.wait_for_connection = watch_connect;
+      connection.reply_bytes_max = element_size_limit;  // what is larger says as well that something came
       auto client = net::RedisClient::start(*options_.io, std::move(connection));
       if (!client) continue;  // the poll is there too
-      known = watches_.emplace(queue, Watch{std::move(*client), std::make_shared<std::atomic<bool>>(false)}).first;
+      known =
+          watches_
+              .emplace(queue, Watch{std::move(*client), std::make_shared<std::atomic<WatchState>>(WatchState::idle)})
+              .first;
     }
     Watch& watch = known->second;
-    if (watch.under_way->exchange(true)) continue;
+    if (watch.state->exchange(WatchState::waiting) == WatchState::waiting) continue;
     const std::string key = queue_key(queue);
     const net::RedisCommand command("BLMOVE", key, key, "RIGHT", "RIGHT",
                                     std::chrono::duration_cast<std::chrono::seconds>(watch_wait).count());
     watch.client->send(command, net::RedisCall{.reply_timeout = watch_wait + watch_slack},
-                       [hub = hub_, under_way = watch.under_way](const Result<net::RedisReply>& reply) {
-                         under_way->store(false);
-                         if (reply && !reply->is_nil()) hub->tell(ChangeKind::ready);
+                       [hub = hub_, state = watch.state](const Result<net::RedisReply>& reply) {
+                         const bool came = reply ? !reply->is_nil() : reply.error().code() == ErrorCode::too_large;
+                         state->store(came ? WatchState::idle : WatchState::ended);
+                         if (came) hub->tell(ChangeKind::ready);
                        });
   }
   empty_queues_.clear();

@@ -1,4 +1,4 @@
-// The life of a job: enqueue, take, settle, promote, move and remove.
+// The life of a job in a store: take, settle, promote.
 
 #include "stores/redis/engine.hpp"
 
@@ -20,113 +20,36 @@ namespace {
 
 constexpr std::size_t held_limit = 100'000;  // of more, what was forgotten is read again
 constexpr std::size_t due_limit = 4'096;
-constexpr std::size_t search_rounds = 3;  // a job may move while it is looked for
+constexpr std::size_t take_head = 4;  // of the answer: the time, rescued jobs, whether a limit was met, the next turn
 
-Error invalid(std::string_view what, std::string_view rule) {
-  return {ErrorCode::invalid_argument, concat(what, ": ", rule)};
-}
-
-Result<void> check_name(std::string_view what, std::string_view name) {
-  if (!name.empty() && name.size() <= jobs::name_size_limit) return {};
-  return Error{ErrorCode::invalid_argument,
-               concat(what, ": needs 1 to ", jobs::name_size_limit, " bytes, got ", name.size())};
-}
-
-Result<void> check_sizes(std::string_view payload, std::string_view detail) {
-  if (payload.size() > jobs::payload_size_limit) {
-    return Error{ErrorCode::too_large,
-                 concat("payload: ", payload.size(), " bytes are over the limit of ", jobs::payload_size_limit)};
-  }
-  if (detail.size() > jobs::detail_size_limit) {
-    return Error{ErrorCode::too_large,
-                 concat("journal detail: ", detail.size(), " bytes are over the limit of ", jobs::detail_size_limit)};
-  }
-  return {};
-}
-
-Result<void> check(const jobs::EnqueueRequest& job) {
-  if (auto ok = check_name("jid", job.jid); !ok) return ok;
-  if (auto ok = check_name("queue", job.queue); !ok) return ok;
-  if (job.class_name.size() > jobs::name_size_limit) return invalid("class", "at most 255 bytes");
-  if (job.priority < -1000 || job.priority > 1000) return invalid("priority", "must be -1000..1000");
-  return check_sizes(job.payload, job.detail);
-}
-
-Result<void> check(const jobs::Settlement& settlement) {
-  using Action = jobs::Settlement::Action;
-  if (settlement.queue.size() > jobs::name_size_limit) return invalid("queue", "at most 255 bytes");
-  const JournalKind kind = settlement.kind;
-  bool fits = false;
-  switch (settlement.action) {
-    case Action::finish: fits = kind == JournalKind::finished; break;
-    case Action::retry: fits = kind == JournalKind::retried || kind == JournalKind::snoozed; break;
-    case Action::bury: fits = kind == JournalKind::died || kind == JournalKind::quarantined; break;
-    case Action::discard: fits = kind == JournalKind::discarded || kind == JournalKind::expired; break;
-    case Action::requeue: fits = kind == JournalKind::requeued; break;
-  }
-  if (!fits) return invalid("settlement", concat("journal kind ", to_string(kind), " does not fit its action"));
-  if (settlement.reason.size() > jobs::detail_size_limit) return invalid("reason", "at most 64 KiB");
-  return check_sizes(settlement.payload ? *settlement.payload : std::string_view(), settlement.detail);
-}
-
-std::vector<ItemOutcome> outcomes_of(const std::vector<bool>& happened, ItemOutcome otherwise) {
-  std::vector<ItemOutcome> outcomes;
-  outcomes.reserve(happened.size());
-  for (const bool done : happened) outcomes.push_back(done ? ItemOutcome::done : otherwise);
-  return outcomes;
-}
-
-std::string_view state_count(std::string_view key) {
-  if (key == schedule_key) return "scheduled";
-  return key == retry_key ? "retrying" : "dead";
+/// What a run that ends in `settlement`, and leaves its store with it, counts as.
+std::string_view end_count(const jobs::Settlement& settlement) {
+  if (settlement.kind == JournalKind::finished) return "finished";
+  return settlement.kind == JournalKind::expired ? "expired" : "discarded";
 }
 
 }  // namespace
-
-Engine::Outcomes Engine::enqueue(std::vector<jobs::EnqueueRequest> jobs) {
-  if (auto ok = check_batch("enqueue", jobs.size()); !ok) co_return ok.error();
-  for (const jobs::EnqueueRequest& job : jobs) {
-    if (auto ok = check(job); !ok) co_return ok.error().with("enqueue");
-  }
-  net::RedisScriptCall call = call_of(scripts_->enqueue);
-  call.arg(jobs.size());
-  const WallTime at = now();
-  for (const jobs::EnqueueRequest& job : jobs) {
-    const Label label{job.jid, job.queue, job.class_name, job.journaled, at};
-    call.arg(job.jid).arg(job.queue);
-    call.arg(job.due ? dagverk::jobs::epoch_seconds_text(*job.due) : std::string());
-    call.arg(make_element(job.payload, label, options_.codec)).arg(ttl_until(job.due));
-    if (options_.journal) call.arg(job.journaled ? 1 : 0).arg(job.class_name).arg(job.detail);
-  }
-  const Result<net::RedisReply> reply = co_await ask(std::move(call));
-  if (!reply) co_return reply.error().with("enqueue");
-  std::vector<ItemOutcome> outcomes;
-  for (const net::RedisReply& item : reply->items()) {
-    outcomes.push_back(item.integer_or(0) == 1 ? ItemOutcome::done : ItemOutcome::duplicate);
-  }
-  if (outcomes.size() != jobs.size()) co_return Error{ErrorCode::malformed, "enqueue: not an answer for each job"};
-  hub_->tell(ChangeKind::ready);
-  if (options_.journal) hub_->tell(ChangeKind::journal);
-  co_return outcomes;
-}
 
 Engine::Reply<std::vector<jobs::TakenJob>> Engine::take(jobs::TakeRequest request) {
   if (auto ok = check_batch("take", request.max); !ok) co_return ok.error();
   if (auto ok = check_batch("take: queues", request.queues.size()); !ok) co_return ok.error();
   net::RedisScriptCall call = call_of(scripts_->take);
-  call.arg(request.node).arg(request.max).arg(jobs::take_size_limit);
+  call.arg(request.node).arg(request.max).arg(jobs::take_size_limit).arg(ttl_until({}));
   for (const std::string& queue : request.queues) call.arg(queue);
   Result<net::RedisReply> reply = co_await ask(std::move(call));
   if (!reply) co_return reply.error();
   std::vector<net::RedisReply> items = reply->take_items();
-  if (items.size() < 2) co_return Error{ErrorCode::malformed, "take: an answer of another form"};
+  if (items.size() < take_head) co_return Error{ErrorCode::malformed, "take: an answer of another form"};
   const std::int64_t now_us = number_of(items[0].text()).value_or(0);
   const bool some_rescued = items[1].text() != "0";
   std::vector<jobs::TakenJob> taken;
   std::vector<std::string> jids;
-  for (std::size_t index = 2; index + 3 <= items.size(); index += 3) {
+  std::vector<std::string> limit_keys;
+  note_limits(items[2].text() != "0", number_of(items[3].text()).value_or(0), now_us);
+  for (std::size_t index = take_head; index + 3 <= items.size(); index += 3) {
     const std::string_view queue = items[index].text();
     auto execution = static_cast<std::uint64_t>(number_of(items[index + 1].text()).value_or(0));
+    if (execution == 0) std::erase(request.queues, queue);  // paused, or full: what comes is no news
     for (const net::RedisReply& item : items[index + 2].items()) {
       Element element = read_element(item.text(), queue, {}, options_.codec);
       jobs::TakenJob& job = taken.emplace_back();
@@ -137,6 +60,7 @@ Engine::Reply<std::vector<jobs::TakenJob>> Engine::take(jobs::TakeRequest reques
       job.payload = std::move(element.payload);
       job.enqueued_at = element.enqueued_at.value_or(wall_of(now_us));
       job.journaled = element.journaled;
+      limit_keys.push_back(std::move(element.limit_key));
       ++execution;
       if (some_rescued) jids.push_back(job.jid);
     }
@@ -144,9 +68,10 @@ Engine::Reply<std::vector<jobs::TakenJob>> Engine::take(jobs::TakeRequest reques
   {
     const MutexLock lock(mutex_);
     if (held_.size() > held_limit) held_.clear();
+    std::size_t at = 0;
     for (const jobs::TakenJob& job : taken) {
       held_.insert_or_assign(job.token.execution,
-                             Held{request.node, job.jid, job.queue, job.class_name, job.journaled});
+                             Held{request.node, job.jid, job.queue, job.class_name, job.journaled, limit_keys[at++]});
     }
     if (taken.empty()) {
       for (std::string& queue : request.queues) {
@@ -155,6 +80,7 @@ Engine::Reply<std::vector<jobs::TakenJob>> Engine::take(jobs::TakeRequest reques
     }
   }
   if (options_.journal && !taken.empty()) hub_->tell(ChangeKind::journal);
+  for (jobs::TakenJob& job : taken) job.journaled = told(job.journaled);
   if (!jids.empty()) {
     // Only figures: without them the jobs are taken all the same.
     const Result<std::vector<Rescues>> rescues = co_await rescues_of(std::move(jids));
@@ -175,13 +101,16 @@ Engine::Reply<std::vector<std::optional<Engine::Held>>> Engine::held(const std::
     for (std::size_t index = 0; index < settlements.size(); ++index) {
       const jobs::Settlement& settlement = settlements[index];
       const auto found = held_.find(settlement.token.execution);
-      const bool moves_as_it_is = !settlement.payload && !settlement.queue.empty() && found != held_.end() &&
-                                  settlement.queue != found->second.queue;
-      if (found != held_.end() && found->second.node == settlement.token.node && !moves_as_it_is) {
-        known[index] = found->second;
-      } else {
+      if (found == held_.end() || found->second.node != settlement.token.node) {
         missing.push_back(index);
+        continue;
       }
+      if (!settlement.payload && !settlement.queue.empty() && settlement.queue != found->second.queue) {
+        missing.push_back(index);  // moves as it is
+      } else {
+        known[index] = std::move(found->second);
+      }
+      held_.erase(found);  // settling again, after a failure, reads it from the server
     }
   }
   if (missing.empty()) co_return known;
@@ -196,11 +125,18 @@ Engine::Reply<std::vector<std::optional<Engine::Held>>> Engine::held(const std::
     const std::optional<Running> running = read_running((*replies)[at].text());
     if (!running) continue;
     Element element = read_element(running->element, running->queue, {}, options_.codec);
-    known[missing[at]] =
-        Held{settlements[missing[at]].token.node, std::move(element.jid), std::move(element.queue),
-             std::move(element.class_name),       element.journaled,      std::string(running->element)};
+    known[missing[at]] = Held{settlements[missing[at]].token.node, std::move(element.jid), std::move(element.queue),
+                              std::move(element.class_name),       element.journaled,      std::move(element.limit_key),
+                              std::string(running->element)};
   }
   co_return known;
+}
+
+/// Whether all there is to say of it fits into EndedRuns.
+bool Engine::ends_quietly(const jobs::Settlement& settlement, const Held& held) const {
+  using Action = jobs::Settlement::Action;
+  if (settlement.kind == JournalKind::cancelled) return false;
+  return (settlement.action == Action::finish || settlement.action == Action::discard) && !told(held.journaled);
 }
 
 Change Engine::change_of(const jobs::Settlement& settlement, const Held& held) const {
@@ -216,20 +152,12 @@ Change Engine::change_of(const jobs::Settlement& settlement, const Held& held) c
   change.counts.push_back({held.queue, "running", -1});
   switch (settlement.action) {
     case Action::finish:
-    case Action::discard: {
-      const std::string_view end = settlement.kind == JournalKind::finished  ? "finished"
-                                   : settlement.kind == JournalKind::expired ? "expired"
-                                                                             : "discarded";
-      if (!change.kind) {
-        change.from = 'f';
-        change.counts = {{held.queue, end, 1}};
-        return change;
-      }
+    case Action::discard:
+      if (settlement.kind == JournalKind::cancelled) change.to = "X";
       change.rescues = "-";
       if (settlement.action == Action::finish) change.statistics = "p";
-      change.counts.push_back({held.queue, end, 1});
+      change.counts.push_back({held.queue, end_count(settlement), 1});
       return change;
-    }
     case Action::requeue:
       change.to = "R";
       change.to_key = queue_key(held.queue);
@@ -253,11 +181,12 @@ void Engine::move_to_set(Change& change, const jobs::Settlement& settlement, con
       const Result<jobs::Job> job = jobs::decode_job(*settlement.payload, held.queue, options_.codec);
       if (job && job->jid() == held.jid) target = std::string(job->queue());
     }
-    const Label label{held.jid, target, held.class_name, held.journaled, now()};
+    const Label label{held.jid, target, held.class_name, held.journaled, now(), held.limit_key};
     change.element = make_element(*settlement.payload, label, options_.codec);
   } else if (target != held.queue) {
     const Element old = read_element(held.element, held.queue, {}, options_.codec);
-    const Label label{held.jid, target, held.class_name, held.journaled, old.enqueued_at.value_or(now())};
+    const Label label{held.jid,      target, held.class_name, held.journaled, old.enqueued_at.value_or(now()),
+                      held.limit_key};
     change.element = make_element(old.payload, label, options_.codec);
   }
   change.to = "Z";
@@ -266,8 +195,7 @@ void Engine::move_to_set(Change& change, const jobs::Settlement& settlement, con
   change.hint = bury ? "d" : "r";
   change.tail = bury ? concat(target, "\n", settlement.reason) : target;
   change.ttl_seconds =
-      bury ? ttl_until(now() + std::min(options_.dead_age_limit, Duration(std::chrono::hours(24 * 3650))))
-           : ttl_until(settlement.due);
+      bury ? ttl_until(now() + std::min(options_.dead_age_limit, longest_memory)) : ttl_until(settlement.due);
   if (settlement.kind != JournalKind::snoozed) change.statistics = "f";
   change.counts.push_back({held.queue, bury ? "died" : "retried", 1});
   if (settlement.kind == JournalKind::quarantined) change.counts.push_back({held.queue, "quarantined", 1});
@@ -286,31 +214,54 @@ Engine::Outcomes Engine::settle(std::vector<jobs::Settlement> settlements) {
     if (auto ok = check(settlement); !ok) co_return ok.error().with("settle");
     buries = buries || settlement.action == jobs::Settlement::Action::bury;
   }
-  const Result<std::vector<std::optional<Held>>> known = co_await held(settlements);
+  Result<std::vector<std::optional<Held>>> known = co_await held(settlements);
   if (!known) co_return known.error();
+  std::vector<EndedRuns> ended;
   std::vector<Change> changes;
-  changes.reserve(settlements.size());
+  std::vector<std::size_t> changed;
+  std::unordered_set<std::uint64_t> changed_executions;
   for (std::size_t index = 0; index < settlements.size(); ++index) {
-    const std::optional<Held>& job = (*known)[index];
+    const jobs::ClaimToken& token = settlements[index].token;
+    std::optional<Held>& job = (*known)[index];
+    // The script does these first. Of two settlements of one token the first one counts, so that the second must not.
+    if (job && ends_quietly(settlements[index], *job) && !changed_executions.contains(token.execution)) {
+      const std::string_view field = end_count(settlements[index]);
+      auto group = std::ranges::find_if(ended, [&](const EndedRuns& runs) {
+        return runs.node == token.node && runs.field == field && runs.queue == job->queue;
+      });
+      if (group == ended.end()) group = ended.insert(group, {.node = token.node, .queue = job->queue, .field = field});
+      group->executions.push_back(token.execution);
+      group->jids.push_back(std::move(job->jid));
+      group->places.push_back(index);
+      continue;
+    }
+    changed.push_back(index);
+    changed_executions.insert(token.execution);
     if (job) {
       changes.push_back(change_of(settlements[index], *job));
     } else {  // is counted as refused
-      const jobs::ClaimToken& token = settlements[index].token;
       changes.push_back({.key = run_key(token.node), .member = concat(token.execution)});
     }
   }
-  const Result<std::vector<bool>> happened = co_await change(std::move(changes));
+  std::vector<std::size_t> places;
+  for (const EndedRuns& runs : ended) places.insert(places.end(), runs.places.begin(), runs.places.end());
+  places.insert(places.end(), changed.begin(), changed.end());
+  const Result<std::vector<bool>> happened = co_await change(std::move(changes), std::move(ended));
   if (!happened) co_return happened.error();
-  {
-    const MutexLock lock(mutex_);
-    for (const jobs::Settlement& settlement : settlements) held_.erase(settlement.token.execution);
+  std::vector<bool> done(settlements.size(), false);
+  for (std::size_t at = 0; at < places.size(); ++at) done[places[at]] = (*happened)[at];
+  if (keeps_metrics()) measure(settlements, done);
+  if (held_back_.load(std::memory_order_relaxed)) hub_->tell(ChangeKind::ready);  // there may be slots again
+  std::vector<ItemOutcome> outcomes(settlements.size(), ItemOutcome::refused);
+  for (std::size_t index = 0; index < done.size(); ++index) {
+    if (done[index]) outcomes[index] = ItemOutcome::done;
   }
   if (buries) {
     // The burial stands; what is over the limit goes with the next one if not now.
     const Result<std::size_t> trimmed = co_await trim_dead(jobs::batch_count_limit);
     if (!trimmed) logger_.warning("store.trim_failed", {{"error", trimmed.error().message()}});
   }
-  co_return outcomes_of(*happened, ItemOutcome::refused);
+  co_return outcomes;
 }
 
 Engine::Reply<std::size_t> Engine::trim_dead(std::size_t limit) {
@@ -357,11 +308,15 @@ Engine::Reply<jobs::DuePage> Engine::peek_due(WallTime now, std::size_t limit) {
     Due due;
   };
   net::RedisScriptCall call(scripts_->peek);
-  call.key(schedule_key).key(retry_key).arg(until).arg(limit).arg(jobs::take_size_limit);
+  call.key(schedule_key).key(retry_key);
+  for (const std::string& queue : unwatched_queues()) call.key(queue_key(queue));
+  call.arg(until).arg(limit).arg(jobs::take_size_limit);
   Result<net::RedisReply> reply = co_await ask(std::move(call));
   if (!reply) co_return reply.error();
   std::vector<net::RedisReply> sets = reply->take_items();
-  if (sets.size() != 4) co_return Error{ErrorCode::malformed, "peek_due: an answer of another form"};
+  if (sets.size() != 7) co_return Error{ErrorCode::malformed, "peek_due: an answer of another form"};
+  const bool told = note_changes(sets[4], sets[5]);
+  if (!told && sets[6].integer_or(0) > 0) hub_->tell(ChangeKind::ready);
   std::vector<Member> members;
   for (const std::string_view key : {schedule_key, retry_key}) {
     std::vector<net::RedisReply> shown = sets[key == schedule_key ? 0 : 2].take_items();
@@ -452,8 +407,8 @@ Change Engine::change_to_ready(const std::string& key, const std::string& elemen
                                const std::optional<std::string>& payload, JournalKind kind,
                                const std::string& detail) const {
   Change change{.from = 'z', .key = key, .member = element, .to = "L", .to_key = queue_key(read.queue)};
-  if (payload || !read.bare) {
-    const Label label{read.jid, read.queue, read.class_name, read.journaled, now()};
+  if (!read.oversized && (payload || !read.bare)) {
+    const Label label{read.jid, read.queue, read.class_name, read.journaled, now(), read.limit_key};
     change.element = make_element(payload ? *payload : read.payload, label, options_.codec);
   }
   change.jid = read.jid;
@@ -490,103 +445,6 @@ Engine::Outcomes Engine::promote(std::vector<jobs::Promotion> promotions) {
   std::vector<ItemOutcome> outcomes(promotions.size(), ItemOutcome::missing);
   for (std::size_t at = 0; at < places.size(); ++at) {
     if ((*happened)[at]) outcomes[places[at]] = ItemOutcome::done;
-  }
-  co_return outcomes;
-}
-
-Engine::Outcomes Engine::retry_now(std::vector<jobs::RetryNow> jobs) {
-  if (auto ok = check_batch("retry_now", jobs.size()); !ok) co_return ok.error();
-  for (const jobs::RetryNow& job : jobs) {
-    const std::string_view payload = job.payload ? *job.payload : std::string_view();
-    if (auto ok = check_sizes(payload, job.detail); !ok) co_return ok.error().with("retry_now");
-  }
-  std::vector<ItemOutcome> outcomes(jobs.size(), ItemOutcome::missing);
-  std::vector<std::size_t> open(jobs.size());
-  for (std::size_t index = 0; index < jobs.size(); ++index) open[index] = index;
-  for (std::size_t round = 0; round < search_rounds && !open.empty(); ++round) {
-    std::vector<std::string> jids;
-    jids.reserve(open.size());
-    for (const std::size_t index : open) jids.push_back(jobs[index].jid);
-    const Result<Found> found = co_await locate(std::move(jids));
-    if (!found) co_return found.error();
-    std::vector<Change> changes;
-    std::vector<std::size_t> places;
-    std::vector<std::size_t> again;
-    std::unordered_set<std::string> seen;
-    for (const std::size_t index : open) {
-      const auto known = found->find(jobs[index].jid);
-      if (known == found->end() || known->second.state == JobState::ready) continue;
-      const Located& job = known->second;
-      if (!seen.insert(jobs[index].jid).second) {
-        again.push_back(index);  // named twice: the second time it is where the first has put it
-      } else if (job.state == JobState::running) {
-        outcomes[index] = ItemOutcome::running;
-      } else {
-        places.push_back(index);
-        changes.push_back(change_to_ready(job.key, job.element, job.read, jobs[index].payload, JournalKind::retried_now,
-                                          jobs[index].detail));
-      }
-    }
-    const Result<std::vector<bool>> happened = co_await change(std::move(changes));
-    if (!happened) co_return happened.error();
-    for (std::size_t at = 0; at < places.size(); ++at) {
-      if ((*happened)[at]) {
-        outcomes[places[at]] = ItemOutcome::done;
-      } else {
-        again.push_back(places[at]);
-      }
-    }
-    open = std::move(again);
-  }
-  co_return outcomes;
-}
-
-Engine::Outcomes Engine::remove(std::vector<std::string> jids, std::string detail) {
-  if (auto ok = check_batch("remove", jids.size()); !ok) co_return ok.error();
-  if (auto ok = check_sizes({}, detail); !ok) co_return ok.error().with("remove");
-  std::vector<ItemOutcome> outcomes(jids.size(), ItemOutcome::missing);
-  std::vector<std::size_t> open(jids.size());
-  for (std::size_t index = 0; index < jids.size(); ++index) open[index] = index;
-  for (std::size_t round = 0; round < search_rounds && !open.empty(); ++round) {
-    std::vector<std::string> wanted;
-    wanted.reserve(open.size());
-    for (const std::size_t index : open) wanted.push_back(jids[index]);
-    const Result<Found> found = co_await locate(std::move(wanted));
-    if (!found) co_return found.error();
-    std::vector<Change> changes;
-    std::vector<std::size_t> places;
-    std::vector<std::size_t> again;
-    std::unordered_set<std::string> seen;
-    for (const std::size_t index : open) {
-      const auto known = found->find(jids[index]);
-      if (known == found->end() || !seen.insert(jids[index]).second) continue;
-      const Located& job = known->second;
-      if (job.state == JobState::running) {
-        outcomes[index] = ItemOutcome::running;
-        continue;
-      }
-      Change change{.from = job.state == JobState::ready ? 'l' : 'z', .key = job.key, .member = job.element};
-      change.jid = job.read.jid;
-      change.rescues = "-";
-      if (job.state != JobState::ready) change.counts.push_back({job.read.queue, state_count(job.key), -1});
-      change.counts.push_back({job.read.queue, "deleted", 1});
-      if (told(job.read.journaled)) change.kind = JournalKind::deleted;
-      change.queue = job.read.queue;
-      change.class_name = job.read.class_name;
-      change.detail = detail;
-      places.push_back(index);
-      changes.push_back(std::move(change));
-    }
-    const Result<std::vector<bool>> happened = co_await change(std::move(changes));
-    if (!happened) co_return happened.error();
-    for (std::size_t at = 0; at < places.size(); ++at) {
-      if ((*happened)[at]) {
-        outcomes[places[at]] = ItemOutcome::done;
-      } else {
-        again.push_back(places[at]);
-      }
-    }
-    open = std::move(again);
   }
   co_return outcomes;
 }

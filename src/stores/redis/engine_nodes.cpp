@@ -22,6 +22,21 @@ constexpr Duration rescue_look = std::chrono::seconds(5);
 
 constexpr std::string_view quarantine_reason = "quarantined: the nodes that ran it died 3 times within 72 hours";
 
+constexpr std::chrono::seconds process_ttl(60);  // as Sidekiq: then its readers forget a process
+constexpr std::size_t identities_limit = 1000;
+constexpr std::size_t work_bytes_limit = std::size_t{1} << 20U;  // of a heartbeat's jobs
+
+/// Names of signals with blanks before each. What nobody knows is left out.
+std::vector<jobs::NodeSignal> signals_of(std::string_view names) {
+  std::vector<jobs::NodeSignal> signals;
+  for (std::size_t at = 0; at < names.size();) {
+    const std::size_t end = std::min(names.find(' ', at), names.size());
+    if (const auto signal = jobs::node_signal_of(names.substr(at, end - at))) signals.push_back(*signal);
+    at = end + 1;
+  }
+  return signals;
+}
+
 std::int64_t micros(Duration duration) { return duration / std::chrono::microseconds(1); }
 
 /// Numbers from texts, ascending.
@@ -37,37 +52,75 @@ std::vector<std::uint64_t> numbers_of(std::span<const net::RedisReply> items) {
 }  // namespace
 
 Engine::Reply<jobs::NodeEpoch> Engine::register_node(jobs::NodeSpec spec) {
-  if (spec.name.size() > jobs::name_size_limit || spec.detail.size() > jobs::detail_size_limit) {
-    co_return Error{ErrorCode::invalid_argument, "register_node: a name has at most 255 bytes, its detail 64 KiB"};
-  }
+  if (auto ok = jobs::check(spec); !ok) co_return ok.error();
   net::RedisScriptCall call = call_of(scripts_->node_register);
-  call.arg(micros(options_.lease)).arg(spec.name).arg(spec.detail);
+  call.arg(micros(options_.lease)).arg(spec.name).arg(spec.detail).arg(spec.identity);
   const Result<net::RedisReply> reply = co_await ask(std::move(call));
   if (!reply) co_return reply.error();
   const auto node = number_of(reply->text());
   if (!node) co_return Error{ErrorCode::malformed, concat("register_node: the server answered ", reply->shown())};
-  co_return static_cast<jobs::NodeEpoch>(*node);
+  const auto epoch = static_cast<jobs::NodeEpoch>(*node);
+  if (!spec.identity.empty()) {
+    const MutexLock lock(mutex_);
+    if (identities_.size() > identities_limit) identities_.clear();
+    identities_.insert_or_assign(epoch, std::move(spec.identity));
+  }
+  co_return epoch;
 }
 
-Engine::Reply<std::size_t> Engine::renew_lease(jobs::NodeEpoch node, std::optional<std::string> detail) {
-  if (detail && detail->size() > jobs::detail_size_limit) {
-    co_return Error{ErrorCode::invalid_argument, "renew_lease: the detail has at most 64 KiB"};
+Engine::Reply<jobs::HeartbeatReply> Engine::heartbeat(jobs::NodeEpoch node, jobs::Heartbeat beat) {
+  if (auto ok = jobs::check(beat); !ok) co_return ok.error();
+  const jobs::NodeStatus& status = beat.status;
+  // `info` names the identity: only the server knows that of a node which has registered without one.
+  net::RedisScriptCall call = call_of(scripts_->node_beat);
+  call.arg(node).arg(micros(options_.lease)).arg(beat.detail ? 1 : 0).arg(beat.detail ? *beat.detail : std::string());
+  call.arg(beat.signals_seen).arg(process_ttl.count()).arg(jobs::node_info_json(identity_of(node), status));
+  call.arg(status.concurrency).arg(status.busy).arg(micros(status.round_trip)).arg(status.quiet ? "true" : "false");
+  call.arg(status.resident_bytes / 1024);
+  std::size_t work_bytes = 0;
+  for (const jobs::NodeJob& job : beat.jobs) {
+    const std::string value = jobs::node_job_json(job);
+    work_bytes += value.size();
+    if (work_bytes > work_bytes_limit) break;  // people see the first of them, and how many there are
+    call.arg(job.worker).arg(value);
   }
-  net::RedisScriptCall call = call_of(scripts_->node_renew);
-  call.arg(node).arg(micros(options_.lease)).arg(detail ? 1 : 0).arg(detail ? *detail : std::string());
-  const Result<net::RedisReply> reply = co_await ask(std::move(call));
+  const Result<net::RedisReply> reply = co_await ask_apart(std::move(call));
   if (!reply) co_return reply.error();
-  if (reply->integer_or(0) != 1) {
+  if (reply->items().size() != 2) {
     co_return Error{ErrorCode::refused, concat("node ", node,
                                                ": found dead by another node, which has its jobs now, or the server "
                                                "lost its data; register again")};
   }
+  jobs::HeartbeatReply answer;
+  answer.signals_number = static_cast<std::uint64_t>(number_of(reply->items()[0].text()).value_or(0));
+  answer.signals = signals_of(reply->items()[1].text());
+  if (auto flushed = co_await flush_metrics(); !flushed) {
+    logger_.warning("store.metrics_failed", {{"error", flushed.error().message()}});
+  }
+  Result<std::vector<jobs::CancelWish>> wishes = co_await wishes_to_cancel();
+  if (wishes) answer.cancels = std::move(*wishes);  // else with the next heartbeat
   // What has no other occasion: limits by age. The lease stands, whatever becomes of them.
   const Result<std::size_t> dead = co_await trim_dead(dead_trim_limit);
   const Result<std::size_t> rows = co_await trim_journal();
   if (!dead) logger_.warning("store.trim_failed", {{"error", dead.error().message()}});
   if (!rows) logger_.warning("store.trim_failed", {{"error", rows.error().message()}});
-  co_return dead.value_or(0) + rows.value_or(0);
+  answer.trimmed = dead.value_or(0) + rows.value_or(0);
+  co_return answer;
+}
+
+std::string Engine::identity_of(jobs::NodeEpoch node) {
+  const MutexLock lock(mutex_);
+  const auto known = identities_.find(node);
+  return known == identities_.end() ? concat("node:", node) : known->second;
+}
+
+Engine::Reply<jobs::ItemOutcome> Engine::send_signal(std::string identity, jobs::NodeSignal signal) {
+  net::RedisScriptCall call = call_of(scripts_->node_signal);
+  call.arg(identity).arg(jobs::wire_name(signal)).arg(jobs::node_signals_limit);
+  call.arg(std::chrono::duration_cast<std::chrono::seconds>(jobs::node_signal_age_limit).count());
+  const Result<net::RedisReply> reply = co_await ask(std::move(call));
+  if (!reply) co_return reply.error();
+  co_return reply->integer_or(0) == 1 ? jobs::ItemOutcome::done : jobs::ItemOutcome::missing;
 }
 
 Engine::Reply<std::size_t> Engine::trim_journal() {
@@ -96,7 +149,33 @@ Engine::Reply<std::size_t> Engine::trim_journal() {
   co_return trimmed;
 }
 
+void Engine::measure(const std::vector<jobs::Settlement>& settlements, const std::vector<bool>& happened) {
+  using Action = jobs::Settlement::Action;
+  for (std::size_t index = 0; index < settlements.size(); ++index) {
+    const jobs::Settlement& settlement = settlements[index];
+    if (!happened[index] || settlement.ran_class.empty()) continue;
+    const bool failed = settlement.kind == JournalKind::retried || settlement.kind == JournalKind::died;
+    if (failed || settlement.action == Action::finish) metrics_.add(settlement.ran_class, settlement.ran_for, failed);
+  }
+}
+
+/// Figures for people: when it is not known whether they were written, they are not written again.
+Engine::Reply<bool> Engine::flush_metrics() {
+  const MetricsByClass metrics = metrics_.take();
+  if (metrics.empty()) co_return false;
+  net::RedisBatch batch = metrics_commands(metrics, options_.metrics, now());
+  const Result<std::vector<net::RedisReply>> replies = co_await ask(std::move(batch));
+  if (!replies) {
+    if (replies.error().code() != ErrorCode::outcome_unknown) metrics_.put_back(metrics);
+    co_return replies.error();
+  }
+  co_return true;
+}
+
 Engine::Reply<std::size_t> Engine::retire_node(jobs::NodeEpoch node) {
+  if (auto flushed = co_await flush_metrics(); !flushed) {
+    logger_.warning("store.metrics_failed", {{"error", flushed.error().message()}});
+  }
   net::RedisScriptCall call = call_of(scripts_->node_retire);
   call.arg(node);
   const Result<net::RedisReply> reply = co_await ask(std::move(call));
@@ -108,6 +187,7 @@ Engine::Reply<std::size_t> Engine::retire_node(jobs::NodeEpoch node) {
   {
     const MutexLock lock(mutex_);
     std::erase_if(held_, [&](const auto& entry) { return entry.second.node == node; });
+    identities_.erase(node);
   }
   if (moved > 0) hub_->tell(ChangeKind::ready);
   if (moved > 0 && options_.journal) hub_->tell(ChangeKind::journal);
@@ -227,7 +307,7 @@ Engine::Reply<std::size_t> Engine::rescue_node(jobs::NodeEpoch node, std::size_t
       change.score = "now";
       change.hint = "d";
       change.tail = concat(read.queue, "\n", quarantine_reason);
-      change.ttl_seconds = ttl_until(now() + std::min(options_.dead_age_limit, Duration(std::chrono::hours(87'600))));
+      change.ttl_seconds = ttl_until(now() + std::min(options_.dead_age_limit, longest_memory));
       change.statistics = "f";
       change.counts.insert(change.counts.end(),
                            {{read.queue, "died", 1}, {read.queue, "quarantined", 1}, {read.queue, "dead", 1}});
@@ -256,42 +336,6 @@ Engine::Reply<std::size_t> Engine::rescue_node(jobs::NodeEpoch node, std::size_t
   report.jobs.insert(report.jobs.end(), std::make_move_iterator(rescued.rbegin()),
                      std::make_move_iterator(rescued.rend()));
   co_return count - moved;
-}
-
-Engine::Reply<std::vector<jobs::NodeInfo>> Engine::list_nodes() {
-  net::RedisBatch first;
-  first.add(net::RedisCommand("SMEMBERS", "dagverk:nodes"));
-  first.add(net::RedisCommand("TIME"));
-  const Result<std::vector<net::RedisReply>> found = co_await ask(std::move(first));
-  if (!found) co_return found.error();
-  std::vector<std::uint64_t> epochs = numbers_of((*found)[0].items());
-  if (epochs.size() > jobs::batch_count_limit) epochs.resize(jobs::batch_count_limit);
-  const std::span<const net::RedisReply> time = (*found)[1].items();
-  std::int64_t now_us = micros_of(now());
-  if (options_.clock == nullptr && time.size() == 2) {
-    now_us = number_of(time[0].text()).value_or(0) * 1'000'000 + number_of(time[1].text()).value_or(0);
-  }
-  net::RedisBatch batch;
-  for (const std::uint64_t epoch : epochs) {
-    batch.add(net::RedisCommand("HMGET", concat("dagverk:node:", epoch), "lease", "name", "detail", "registered"));
-    batch.add(net::RedisCommand("HLEN", run_key(epoch)));
-  }
-  const Result<std::vector<net::RedisReply>> replies = co_await ask(std::move(batch));
-  if (!replies) co_return replies.error();
-  std::vector<jobs::NodeInfo> nodes;
-  for (std::size_t index = 0; index < epochs.size(); ++index) {
-    const std::span<const net::RedisReply> fields = (*replies)[2 * index].items();
-    if (fields.size() != 4 || fields[0].is_nil()) continue;
-    const std::int64_t lease_us = number_of(fields[0].text()).value_or(0);
-    jobs::NodeInfo& node = nodes.emplace_back();
-    node.epoch = epochs[index];
-    node.name = fields[1].text();
-    node.detail = fields[2].text();
-    node.registered_at = wall_of(number_of(fields[3].text()).value_or(0));
-    node.lease_left = std::chrono::microseconds(lease_us == 0 ? -1 : lease_us - now_us);
-    node.running = static_cast<std::uint64_t>(std::max<std::int64_t>(0, (*replies)[2 * index + 1].integer_or(0)));
-  }
-  co_return nodes;
 }
 
 }  // namespace dagverk::stores::redis

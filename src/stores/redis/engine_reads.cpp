@@ -105,6 +105,22 @@ void balance(jobs::QueueCounts& counts) {
   if (out > in) counts.moved_in += out - in;
 }
 
+/// The queues that are paused, by whom and why as far as we have written it: `MICROSECONDS BY_SIZE BY REASON`.
+std::map<std::string, jobs::QueuePause, std::less<>> pauses_of(const net::RedisReply& set,
+                                                               const net::RedisReply& hash) {
+  std::map<std::string, jobs::QueuePause, std::less<>> pauses;
+  for (const net::RedisReply& name : set.items()) pauses.emplace(name.text(), jobs::QueuePause());
+  const std::span<const net::RedisReply> items = hash.items();
+  for (std::size_t index = 0; index + 2 <= items.size(); index += 2) {
+    const auto pause = pauses.find(items[index].text());
+    if (pause == pauses.end()) continue;
+    // As a running job's value: a moment, a text with its size, the rest.
+    const std::optional<Running> told = read_running(items[index + 1].text());
+    if (told) pause->second = {std::string(told->queue), std::string(told->element), told->started_at};
+  }
+  return pauses;
+}
+
 std::uint64_t natural(const net::RedisReply& reply) {
   return static_cast<std::uint64_t>(std::max<std::int64_t>(0, reply.integer_or(0)));
 }
@@ -293,19 +309,25 @@ Engine::Reply<std::vector<jobs::QueueInfo>> Engine::queues(std::string after, st
   batch.add(net::RedisCommand("ZCARD", schedule_key));
   batch.add(net::RedisCommand("ZCARD", retry_key));
   batch.add(net::RedisCommand("ZCARD", dead_key));
+  batch.add(net::RedisCommand("SMEMBERS", "paused"));
+  batch.add(net::RedisCommand("HGETALL", "dagverk:paused"));
   for (const std::string& name : *names) {
     batch.add(net::RedisCommand("LLEN", queue_key(name)));
-    batch.add(net::RedisCommand("LINDEX", queue_key(name), "-1"));
+    net::RedisScriptCall next(scripts_->slice);  // not LINDEX: its size is anybody's
+    next.key(queue_key(name)).arg("l").arg(0).arg(1).arg(1);
+    batch.add(std::move(next));
     batch.add(net::RedisCommand("HGETALL", concat("dagverk:q:", name)));
   }
   const Result<std::vector<net::RedisReply>> replies = co_await ask(std::move(batch));
   if (!replies) co_return replies.error();
+  const std::map<std::string, jobs::QueuePause, std::less<>> pauses = pauses_of((*replies)[3], (*replies)[4]);
   std::vector<jobs::QueueInfo> queues;
   for (std::size_t index = 0; index < names->size(); ++index) {
-    const net::RedisReply* const of_queue = &(*replies)[3 + 3 * index];
+    const net::RedisReply* const of_queue = &(*replies)[5 + 3 * index];
     const Fields fields = fields_of(of_queue[2]);
     jobs::QueueInfo& queue = queues.emplace_back();
     queue.name = std::move((*names)[index]);
+    if (const auto pause = pauses.find(queue.name); pause != pauses.end()) queue.pause = pause->second;
     queue.counts.ready = natural(of_queue[0]);
     // What stands in the sets is theirs too; no queue has more there than there is.
     queue.counts.scheduled = std::min(count_in(fields, "scheduled"), natural((*replies)[0]));
@@ -314,8 +336,8 @@ Engine::Reply<std::vector<jobs::QueueInfo>> Engine::queues(std::string after, st
     queue.counts.running = count_in(fields, "running");
     add_history(queue.counts, fields);
     balance(queue.counts);
-    if (of_queue[1].kind() == net::RedisReply::Kind::string) {
-      queue.next_enqueued_at = read_element(of_queue[1].text(), queue.name, {}, options_.codec).enqueued_at;
+    if (!of_queue[1].items().empty()) {
+      queue.next_enqueued_at = read_element(of_queue[1].items()[0].text(), queue.name, {}, options_.codec).enqueued_at;
     }
   }
   co_return queues;
@@ -347,7 +369,7 @@ Engine::Reply<jobs::StoreTotals> Engine::totals() {
   batch.add(net::RedisCommand("ZCARD", retry_key));
   batch.add(net::RedisCommand("ZCARD", dead_key));
   batch.add(net::RedisCommand("XLEN", journal_key));
-  batch.add(net::RedisCommand("HMGET", total_key, "duplicates", "refused"));
+  batch.add(net::RedisCommand("HMGET", total_key, "duplicates", "refused", "locked"));
   for (const std::string& node : *nodes) batch.add(net::RedisCommand("HLEN", concat("dagverk:run:", node)));
   const Result<std::vector<net::RedisReply>> replies = co_await ask(std::move(batch));
   if (!replies) co_return replies.error();
@@ -356,9 +378,10 @@ Engine::Reply<jobs::StoreTotals> Engine::totals() {
   totals.counts.dead = natural((*replies)[2]);
   totals.journal_rows = natural((*replies)[3]);
   const std::span<const net::RedisReply> sums = (*replies)[4].items();
-  if (sums.size() == 2) {
+  if (sums.size() == 3) {
     totals.duplicates = static_cast<std::uint64_t>(number_of(sums[0].text()).value_or(0));
     totals.refused = static_cast<std::uint64_t>(number_of(sums[1].text()).value_or(0));
+    totals.locked = static_cast<std::uint64_t>(number_of(sums[2].text()).value_or(0));
   }
   for (std::size_t index = 5; index < replies->size(); ++index) totals.counts.running += natural((*replies)[index]);
   balance(totals.counts);

@@ -1,6 +1,7 @@
 // Finding single jobs: by what is remembered of their jids, and by looking.
 
 #include "stores/redis/engine.hpp"
+#include "stores/redis/scripts.hpp"
 
 #include "dagverk/base/concat.hpp"
 
@@ -15,12 +16,13 @@ namespace {
 
 constexpr std::size_t few = 8;             // so many jids are looked for as texts before an element is read
 constexpr std::size_t search_step = 2000;  // elements per slice
+constexpr std::size_t near_steps = 10;     // slices on either side of where a job should be
 
 /// Whether an element may be one of the wanted: cheaper than reading it, and never wrong in saying no.
 bool may_be_wanted(std::string_view element, const std::set<std::string>& wanted) {
   if (wanted.size() > few) return true;
   return std::ranges::any_of(wanted, [&](const std::string& jid) {
-    const bool plain = !jid.starts_with("raw-") && std::ranges::all_of(jid, [](char c) {
+    const bool plain = !jid.starts_with("raw-") && !jid.starts_with("huge-") && std::ranges::all_of(jid, [](char c) {
       return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' || c == '_';
     });
     // JSON may spell any character as an escape.
@@ -44,13 +46,32 @@ std::string_view key_of_hint(char state) {
 Engine::Reply<std::map<std::string, Engine::Hint>> Engine::hints_of(const std::vector<std::string>& jids) {
   std::map<std::string, Hint> hints;
   if (jids.empty()) co_return hints;
-  net::RedisCommand command("MGET");
-  for (const std::string& jid : jids) command.add(job_key(jid));
-  const Result<net::RedisReply> reply = co_await ask(std::move(command));
-  if (!reply) co_return reply.error();
-  for (std::size_t index = 0; index < jids.size() && index < reply->items().size(); ++index) {
+  net::RedisCommand keys("MGET");
+  net::RedisCommand present("HMGET", jids_key);
+  net::RedisCommand before("HMGET", jids_before_key);
+  for (const std::string& jid : jids) {
+    keys.add(job_key(jid));
+    present.add(jid);
+    before.add(jid);
+  }
+  net::RedisBatch batch;
+  batch.add(keys).add(present).add(before);
+  const Result<std::vector<net::RedisReply>> replies = co_await ask(std::move(batch));
+  if (!replies) co_return replies.error();
+  for (const net::RedisReply& reply : *replies) {
+    if (reply.items().size() != jids.size()) co_return Error{ErrorCode::malformed, "store: not an answer for each jid"};
+  }
+  for (std::size_t index = 0; index < jids.size(); ++index) {
+    for (const std::size_t place : {std::size_t{1}, std::size_t{2}}) {
+      // `MICROSECONDS QUEUE`
+      const std::string_view text = (*replies)[place].items()[index].text();
+      const std::size_t blank = text.find(' ');
+      if (blank == std::string_view::npos) continue;
+      const WallTime since = wall_of(number_of(text.substr(0, blank)).value_or(0));
+      hints.insert_or_assign(jids[index], Hint{.queue = std::string(text.substr(blank + 1)), .since = since});
+    }
     // `STATE[SCORE] QUEUE[\nREASON]`
-    const std::string_view text = reply->items()[index].text();
+    const std::string_view text = (*replies)[0].items()[index].text();
     const std::size_t blank = text.find(' ');
     if (text.empty() || blank == std::string_view::npos || blank == 0) continue;
     Hint hint{.state = text[0], .score = std::string(text.substr(1, blank - 1)), .queue = {}, .reason = {}};
@@ -58,7 +79,7 @@ Engine::Reply<std::map<std::string, Engine::Hint>> Engine::hints_of(const std::v
     const std::size_t line = hint.state == 'd' ? tail.find('\n') : std::string_view::npos;
     hint.queue = tail.substr(0, line);
     if (line != std::string_view::npos) hint.reason = tail.substr(line + 1);
-    hints.emplace(jids[index], std::move(hint));
+    hints.insert_or_assign(jids[index], std::move(hint));
   }
   co_return hints;
 }
@@ -116,17 +137,76 @@ Engine::Reply<std::size_t> Engine::search_place(std::string key, std::string que
       co_return members.error();
     }
     if (members->empty()) break;
+    pick(*members, looked, key, queue, wanted, found);
     looked += members->size();
-    for (const auto& [element, score] : *members) {
-      if (!may_be_wanted(element, wanted)) continue;
-      Element read = read_element(element, queue, {}, options_.codec);
-      const auto known = wanted.find(read.jid);
-      if (known == wanted.end()) continue;
-      auto jid = wanted.extract(known);
-      found.insert_or_assign(
-          std::move(jid.value()),
-          Located{.state = state_of_key(key), .key = key, .element = element, .score = score, .read = std::move(read)});
+  }
+  co_return looked;
+}
+
+/// Keeps those of a slice (of a queue's list, or of a sorted set: `queue` empty) that are wanted.
+void Engine::pick(const Members& members, std::size_t first, const std::string& key, const std::string& queue,
+                  std::set<std::string>& wanted, Found& found) const {
+  for (std::size_t index = 0; index < members.size() && !wanted.empty(); ++index) {
+    const auto& [element, score] = members[index];
+    if (!may_be_wanted(element, wanted)) continue;
+    Element read = read_element(element, queue, {}, options_.codec);
+    const auto known = wanted.find(read.jid);
+    if (known == wanted.end()) continue;
+    auto jid = wanted.extract(known);
+    found.insert_or_assign(std::move(jid.value()), Located{.state = state_of_key(key),
+                                                           .key = key,
+                                                           .element = element,
+                                                           .score = score,
+                                                           .position = queue.empty() ? 0 : first + index,
+                                                           .read = std::move(read)});
+  }
+}
+
+/// Looks for a job around the place in its queue where what was enqueued `when` stands. A queue is in the order of its
+/// jobs' times but for what came late or was given back, so this takes some twenty trips, however long the queue is.
+Engine::Reply<std::size_t> Engine::search_near(std::string queue, std::string jid, WallTime when,
+                                               std::set<std::string>& wanted, Found& found) {
+  const std::string key = queue_key(queue);
+  net::RedisCommand command("LLEN", key);
+  const Result<net::RedisReply> length = co_await ask(std::move(command));
+  if (!length && length.error().code() == ErrorCode::wrong_type) co_return std::size_t{0};
+  if (!length) co_return length.error();
+  const auto size = static_cast<std::size_t>(std::max<std::int64_t>(0, length->integer_or(0)));
+  std::size_t first = 0;
+  for (std::size_t last = size; first < last;) {
+    const std::size_t middle = first + (last - first) / 2;
+    const Result<Members> one = co_await slice(key, 'l', middle, 1);
+    if (!one) co_return one.error();
+    const std::optional<WallTime> time =
+        one->empty() ? when : read_element(one->front().first, queue, {}, options_.codec).enqueued_at;
+    if (!time) {  // no job: as good a place as any between the two
+      first = middle;
+      break;
     }
+    if (*time < when) {
+      first = middle + 1;
+    } else {
+      last = middle;
+    }
+  }
+  std::size_t looked = 0;
+  std::size_t older = first;
+  std::size_t newer = first;
+  for (std::size_t step = 0; step < near_steps && wanted.contains(jid); ++step) {
+    const std::size_t begin = older > search_step ? older - search_step : 0;
+    if (older > begin) {
+      const Result<Members> members = co_await slice(key, 'l', begin, older - begin);
+      if (!members) co_return members.error();
+      pick(*members, begin, key, queue, wanted, found);
+      looked += members->size();
+      older = begin;
+    }
+    if (newer >= size || !wanted.contains(jid)) continue;
+    const Result<Members> members = co_await slice(key, 'l', newer, search_step);
+    if (!members) co_return members.error();
+    pick(*members, newer, key, queue, wanted, found);
+    looked += members->size();
+    newer += search_step;
   }
   co_return looked;
 }
@@ -155,10 +235,12 @@ Engine::Reply<Engine::Found> Engine::locate(std::vector<std::string> jids) {
         Element read = read_element(element, {}, hint.queue, options_.codec);
         if (read.jid != jid) continue;
         wanted.erase(jid);
-        found.insert_or_assign(
-            jid,
-            Located{
-                .state = state_of_key(key), .key = key, .element = element, .score = score, .read = std::move(read)});
+        found.insert_or_assign(jid, Located{.state = state_of_key(key),
+                                            .key = key,
+                                            .element = element,
+                                            .score = score,
+                                            .read = std::move(read),
+                                            .reason = hint.reason});
         break;
       }
     }
@@ -166,6 +248,11 @@ Engine::Reply<Engine::Found> Engine::locate(std::vector<std::string> jids) {
   std::size_t budget = options_.search_limit;
   if (!wanted.empty()) {
     const Result<std::size_t> looked = co_await search_running(wanted, found);
+    if (!looked) co_return looked.error();
+  }
+  for (const auto& [jid, hint] : *hints) {
+    if (hint.state != 'q' || !wanted.contains(jid)) continue;
+    const Result<std::size_t> looked = co_await search_near(hint.queue, jid, hint.since, wanted, found);
     if (!looked) co_return looked.error();
   }
   std::vector<std::string> places(hinted_queues.begin(), hinted_queues.end());
@@ -203,6 +290,7 @@ jobs::StoredJob Engine::stored_job(const Located& located, const Hint* hint, con
   job.class_name = read.class_name;
   job.payload = read.payload;
   job.journaled = read.journaled;
+  job.limit_key = read.limit_key;
   job.enqueued_at = read.enqueued_at.value_or(WallTime{});
   if (!located.score.empty()) job.due = score_time(located.score);
   if (located.state == JobState::running) {
@@ -214,6 +302,7 @@ jobs::StoredJob Engine::stored_job(const Located& located, const Hint* hint, con
   }
   if (rescues != nullptr) job.rescues = static_cast<std::uint32_t>(rescues->count);
   if (hint != nullptr && located.state == JobState::dead) job.reason = hint->reason;
+  if (read.oversized) job.reason = concat("larger than ", element_size_limit, " bytes");
   return job;
 }
 

@@ -57,7 +57,17 @@ Error SqlFailure::error(std::string_view path) const {
 Database::Database(std::string path, const Clock& clock, Duration lock_wait)
     : path_(std::move(path)), clock_(clock), lock_wait_(lock_wait) {}
 
-Database::~Database() { sqlite3_close_v2(handle_); }
+Database::~Database() {
+  if (!borrowed_) sqlite3_close_v2(handle_);
+}
+
+std::unique_ptr<Database> Database::borrow(sqlite3* handle, const Clock& clock) {
+  const char* const name = sqlite3_db_filename(handle, "main");
+  std::unique_ptr<Database> database(new Database(name != nullptr ? name : "", clock, Duration{0}));
+  database->handle_ = handle;
+  database->borrowed_ = true;
+  return database;
+}
 
 Result<std::unique_ptr<Database>> Database::open(const std::string& path, const Clock& clock, Duration lock_wait) {
   // Making the file ourselves gives it a private mode, which SQLite copies to the files beside it; asking for our
@@ -79,7 +89,7 @@ Result<std::unique_ptr<Database>> Database::open(const std::string& path, const 
   // A hook of our own also ends SQLite's automatic checkpoints, which would run inside a commit that somebody waits
   // for.
   sqlite3_wal_hook(database->handle_, &Database::on_wal, database.get());
-  sqlite3_db_config(database->handle_, SQLITE_DBCONFIG_LOOKASIDE, nullptr, 512, 256);
+  sqlite3_db_config(database->handle_, SQLITE_DBCONFIG_LOOKASIDE, nullptr, 1200, 256);
   return database;
 }
 
@@ -120,6 +130,11 @@ std::string Database::text(const char* sql) {
   return use.step() ? std::string(use.bytes_at(0)) : std::string();
 }
 
+std::string Database::file_path() const {
+  const char* const name = sqlite3_db_filename(handle_, "main");
+  return name == nullptr || *name == '\0' ? path_ : std::string(name);
+}
+
 std::int64_t Database::changes() noexcept { return sqlite3_changes64(handle_); }
 
 bool Database::in_transaction() noexcept { return sqlite3_get_autocommit(handle_) == 0; }
@@ -140,9 +155,9 @@ void Database::empty_wal() {
   wal_pages_ = 0;
 }
 
-Statement::Statement(Database& database, const char* sql) : database_(database) {
-  const int code = sqlite3_prepare_v3(database.handle(), sql, -1, SQLITE_PREPARE_PERSISTENT, &handle_, nullptr);
-  if (code != SQLITE_OK) database.fail(code);
+void Statement::prepare() {
+  const int code = sqlite3_prepare_v3(database_.handle(), sql_, -1, SQLITE_PREPARE_PERSISTENT, &handle_, nullptr);
+  if (code != SQLITE_OK) database_.fail(code);
 }
 
 Statement::~Statement() { sqlite3_finalize(handle_); }

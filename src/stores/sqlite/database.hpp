@@ -35,6 +35,8 @@ class Database {
   /// Opens `path`, creating it (mode 0600) when it is missing.
   [[nodiscard]] static Result<std::unique_ptr<Database>> open(const std::string& path, const Clock& clock,
                                                               Duration lock_wait);
+  /// Somebody else's connection: it is not closed here, and keeps its own way of waiting for locks.
+  [[nodiscard]] static std::unique_ptr<Database> borrow(sqlite3* handle, const Clock& clock);
   Database(const Database&) = delete;
   Database& operator=(const Database&) = delete;
   ~Database();
@@ -55,6 +57,8 @@ class Database {
 
   [[nodiscard]] sqlite3* handle() noexcept { return handle_; }
   [[nodiscard]] const std::string& path() const noexcept { return path_; }
+  /// The absolute path without symbolic links, which is the same for all who have the file open.
+  [[nodiscard]] std::string file_path() const;
   [[noreturn]] void fail(int code);
 
  private:
@@ -68,13 +72,16 @@ class Database {
   Duration lock_wait_;
   SteadyTime busy_since_{};
   sqlite3* handle_ = nullptr;
+  bool borrowed_ = false;
   int wal_pages_ = 0;
 };
 
-/// A prepared statement. Use it through `Use`.
+/// A statement, prepared when it is first used. Use it through `Use`.
+///
+/// Lifetime: `sql` outlives it.
 class Statement {
  public:
-  Statement(Database& database, const char* sql);
+  Statement(Database& database, const char* sql) noexcept : database_(database), sql_(sql) {}
   Statement(const Statement&) = delete;
   Statement& operator=(const Statement&) = delete;
   ~Statement();
@@ -82,7 +89,10 @@ class Statement {
  private:
   friend class Use;
 
+  void prepare();
+
   Database& database_;
+  const char* sql_;
   sqlite3_stmt* handle_ = nullptr;
 };
 
@@ -91,7 +101,9 @@ class Statement {
 /// Lifetime: bound texts are not copied; they must live until the end. Columns are valid until the next step.
 class Use {
  public:
-  explicit Use(Statement& statement) noexcept : statement_(statement) {}
+  explicit Use(Statement& statement) : statement_(statement) {
+    if (statement_.handle_ == nullptr) statement_.prepare();
+  }
   Use(const Use&) = delete;
   Use& operator=(const Use&) = delete;
   ~Use();

@@ -1,6 +1,7 @@
 #include "stores/sqlite/engine.hpp"
 
 #include "stores/sqlite/engine_internal.hpp"
+#include "stores/sqlite/journal_filter.hpp"
 #include "stores/sqlite/schema.hpp"
 
 #include "dagverk/base/assert.hpp"
@@ -16,9 +17,9 @@ namespace dagverk::stores {
 
 namespace {
 
-// In pages of 4 KiB. A checkpoint every 4 MiB keeps each one short; past 48 MiB some reader is in the way of starting
-// the WAL afresh.
-constexpr int checkpoint_pages = 1024;
+// In pages of 4 KiB. A checkpoint costs three syncs and writes each page once, however often the log has it; every
+// 16 MiB keeps each one short. Past 48 MiB some reader is in the way of starting the WAL afresh.
+constexpr int checkpoint_pages = 4 * 1024;
 constexpr int restart_pages = 12 * 1024;
 
 }  // namespace
@@ -37,6 +38,16 @@ Result<std::unique_ptr<Engine>> Engine::open(SqliteOptions options) {
   return engine;
 }
 
+Result<std::unique_ptr<Engine>> Engine::join(sqlite3* connection, SqliteOptions options) {
+  std::unique_ptr<Engine> engine(new Engine(std::move(options)));
+  engine->database_ = Database::borrow(connection, *engine->options_.clock);
+  engine->options_.path = engine->file_path_ = engine->database_->path();
+  engine->ringer_.emplace(engine->file_path_);
+  if (auto known = check_schema(*engine->database_); !known) return known.error();
+  engine->statements_ = std::make_unique<Statements>(*engine->database_);
+  return engine;
+}
+
 Result<void> Engine::connect() {
   auto database = Database::open(options_.path, *options_.clock, options_.lock_wait);
   if (!database) return database.error();
@@ -46,6 +57,11 @@ Result<void> Engine::connect() {
     database_ = std::move(*database);
     statements_ = std::move(statements);
     synced_ = true;
+    page_size_ = static_cast<std::uint64_t>(database_->number("PRAGMA page_size"));
+    if (file_path_.empty()) {
+      file_path_ = database_->file_path();
+      ringer_.emplace(file_path_);
+    }
     if (suspect_) {
       // After a failed sync the system may call pages clean that never reached the disk, and a later sync would not
       // write them. So before anything is promised again, the log is copied into the database, which writes those pages
@@ -53,7 +69,10 @@ Result<void> Engine::connect() {
       database_->empty_wal();
       suspect_ = false;
     }
-    look_for_foreign_commits();
+    ++open_count_;
+    ++changes_.ready;  // who knows what happened while nothing was open
+    ++changes_.journal;
+    static_cast<void>(look_for_foreign_commits());
     return {};
   } catch (const SqlFailure& failure) {
     disconnect();
@@ -61,11 +80,19 @@ Result<void> Engine::connect() {
   }
 }
 
+void Engine::distrust_log() noexcept {
+  suspect_ = true;
+  options_.logger->error("store.failed", {{"path", options_.path}, {"message", "the disk failed to sync the log"}});
+  disconnect();
+}
+
 void Engine::disconnect() noexcept {
   statements_.reset();
   database_.reset();
   queues_by_name_.clear();
   queues_by_id_.clear();
+  claims_.clear();
+  limits_known_ = ~std::uint64_t{0};
 }
 
 void Engine::execute(std::span<Request* const> batch) {
@@ -153,56 +180,51 @@ void Engine::read(std::span<Request* const> batch) {
 }
 
 void Engine::begin(bool durable) {
-  if (durable != synced_) {
-    database_->execute(durable ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL");
-    synced_ = durable;
+  if (const bool sync = durable && !sync_later_; sync != synced_) {
+    database_->execute(sync ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL");
+    synced_ = sync;
   }
   Use(statements_->begin).run();
+  read_meta();
+}
+
+/// What the open transaction begins with.
+void Engine::read_meta() {
   now_us_ = micros_of(options_.clock->wall_now());
   boot_now_us_ = micros_of(options_.boot_clock->since_boot());
   Use meta(statements_->meta);
   const bool found = meta.step();
   if (!found) throw SqlFailure{SQLITE_CORRUPT, "dagverk_meta has no row"};
   next_id_ = meta.number_at(0);
-  next_seq_ = meta.number_at(1);
+  first_seq_ = next_seq_ = meta.number_at(1);
   journal_rows_ = meta.integer_at(2);
   dead_ = meta.integer_at(3);
   queue_count_ = meta.integer_at(4);
+  new_bell_changes_ = meta.number_at(9);
+  unique_held_ = meta.integer_at(10);
+  limit_changes_ = meta.number_at(12);
+  note_changes(meta.number_at(8), next_seq_);
+}
+
+/// Counts what other connections did since this one last saw these two.
+void Engine::note_changes(std::uint64_t ready_commits, std::uint64_t next_seq) noexcept {
+  if (std::exchange(ready_commits_, ready_commits) != ready_commits) ++changes_.ready;
+  if (std::exchange(seen_seq_, next_seq) != next_seq) ++changes_.journal;
 }
 
 void Engine::commit() {
-  // As many as came in may go, and some more: the limit holds after each commit unless it was lowered since.
-  if (buried_ > 0) static_cast<void>(trim_dead(buried_ + 100));
-  for (Queue* queue : touched_) {
-    Use use(statements_->queue_count);
-    for (const std::int64_t delta : queue->delta) use.integer(delta);
-    use.integer(queue->id).run();
-  }
-  if (journal_written_ > 0) {
-    // Trimming in lumps costs less than row by row; the bound is the limit plus one lump.
-    constexpr std::int64_t lump = 256;
-    const std::int64_t excess = journal_rows_ - static_cast<std::int64_t>(options_.journal_rows_limit);
-    if (excess >= lump) {
-      static_cast<void>(trim_journal(static_cast<std::size_t>(journal_written_) + std::size_t{4} * lump, false));
-    }
-  }
-  if (meta_changed_ || !touched_.empty()) {
-    Use(statements_->meta_update)
-        .number(next_id_)
-        .number(next_seq_)
-        .integer(journal_rows_)
-        .integer(dead_)
-        .integer(queue_count_)
-        .integer(duplicates_)
-        .integer(refused_)
-        .run();
-  }
+  write_counts();
   committing_ = true;
   Use(statements_->commit).run();
   committing_ = false;
 
-  if (woke_) ++changes_.ready;
+  if (woke_) {
+    ++changes_.ready;
+    ++ready_commits_;
+    ring_bells();
+  }
   if (journal_written_ > 0) ++changes_.journal;
+  seen_seq_ = next_seq_;
   made_queues_.clear();
   for (auto& [node, lock] : new_locks_) locks_.emplace(node, std::move(lock));
   new_locks_.clear();
@@ -212,8 +234,104 @@ void Engine::commit() {
       locks_.erase(held);
     }
   }
-  for (const std::string& name : stale_locks_) NodeLock::remove(options_.path, name);
+  for (const std::string& name : stale_locks_) NodeLock::remove(file_path_, name);
   forget_transaction();
+}
+
+/// Brings what was only counted so far into the open transaction.
+void Engine::write_counts() {
+  // As many as came in may go, and some more: the limit holds after each commit unless it was lowered since.
+  if (buried_ > 0) static_cast<void>(trim_dead(buried_ + 100));
+  for (Queue* queue : touched_) {
+    Use use(statements_->queue_count);
+    for (const std::int64_t delta : queue->delta) use.integer(delta);
+    use.integer(queue->id).run();
+  }
+  if (journal_written_ > 0) {
+    write_journal_filters();
+    // Trimming in lumps costs less than row by row; the bound is the limit plus one lump.
+    constexpr std::int64_t lump = 256;
+    const std::int64_t excess = journal_rows_ - static_cast<std::int64_t>(options_.journal_rows_limit);
+    if (excess >= lump) {
+      static_cast<void>(trim_journal(static_cast<std::size_t>(journal_written_) + std::size_t{4} * lump, false));
+    }
+  }
+  if (!silent_bells_.empty() || (woke_ && new_bell_changes_ != bell_changes_)) update_bells();
+  if (meta_changed_ || !touched_.empty()) {
+    Use(statements_->meta_update)
+        .number(next_id_)
+        .number(next_seq_)
+        .integer(journal_rows_)
+        .integer(dead_)
+        .integer(queue_count_)
+        .integer(duplicates_)
+        .integer(refused_)
+        .integer(woke_ ? 1 : 0)
+        .integer(unique_held_)
+        .integer(unique_refused_)
+        .run();
+  }
+}
+
+/// Gives each block of the journal that is full now its filter.
+void Engine::write_journal_filters() {
+  const std::int64_t open_block = journal_block_of(static_cast<std::int64_t>(next_seq_));
+  for (std::int64_t block = journal_block_of(static_cast<std::int64_t>(first_seq_)); block < open_block; ++block) {
+    JournalFilter filter;
+    {
+      Use use(statements_->journal_jids);
+      use.integer(block * journal_block_size).integer((block + 1) * journal_block_size);
+      while (use.step()) filter.add(use.bytes_at(0));
+    }
+    Use(statements_->block_insert).integer(block).blob(filter.bytes()).run();
+  }
+}
+
+void Engine::take_part(Request& request) {
+  if (!database_->in_transaction()) {
+    request.fail(
+        Error{ErrorCode::invalid_argument,
+              concat("store ", options_.path, ": no transaction is open on this connection; begin one first")});
+    return;
+  }
+  // Whatever the application inserted last is still what it inserted last.
+  const std::int64_t inserted = sqlite3_last_insert_rowid(database_->handle());
+  try {
+    Use(statements_->savepoint).run();
+    try {
+      read_meta();
+      request.apply(*this);
+      write_counts();
+      Use(statements_->release).run();
+      woke_inside_ = woke_inside_ || woke_;
+    } catch (...) {
+      // Some failures end the whole transaction; then there is nothing to go back to.
+      if (database_->in_transaction()) {
+        Use(statements_->rollback_to).run();
+        Use(statements_->release).run();
+      }
+      throw;
+    }
+  } catch (const SqlFailure& failure) {
+    request.fail(failure.primary() == SQLITE_BUSY
+                     ? Error{ErrorCode::unavailable,
+                             concat("store ", options_.path,
+                                    ": another connection is writing, or has written since this "
+                                    "transaction began to read; roll back, and begin with BEGIN IMMEDIATE")}
+                     : failure.error(options_.path));
+  } catch (const std::exception& exception) {
+    request.fail(Error{ErrorCode::internal, concat("store ", options_.path, ": ", exception.what())});
+  }
+  sqlite3_set_last_insert_rowid(database_->handle(), inserted);
+  forget_changes();
+  // The transaction may yet be rolled back, and the queues it made with it.
+  queues_by_name_.clear();
+  queues_by_id_.clear();
+}
+
+void Engine::ring_after_commit() noexcept {
+  if (database_->in_transaction() || !std::exchange(woke_inside_, false)) return;
+  ring_bells();
 }
 
 /// Ends the transaction, if it is still open, by undoing it; then forgets everything that was remembered for it.
@@ -222,12 +340,18 @@ void Engine::forget_transaction() noexcept {
     // A failing ROLLBACK means that SQLite has rolled back already.
     sqlite3_exec(database_->handle(), "ROLLBACK", nullptr, nullptr, nullptr);
   }
+  forget_changes();
+}
+
+/// Forgets what was remembered for a transaction.
+void Engine::forget_changes() noexcept {
   committing_ = false;
   meta_changed_ = false;
   woke_ = false;
   buried_ = 0;
   duplicates_ = 0;
   refused_ = 0;
+  unique_refused_ = 0;
   journal_written_ = 0;
   for (Queue* queue : touched_) {
     queue->touched = false;
@@ -242,6 +366,7 @@ void Engine::forget_transaction() noexcept {
   }
   made_queues_.clear();
   checked_nodes_.clear();
+  if (std::exchange(limits_touched_, false)) limits_known_ = ~std::uint64_t{0};
   for (auto& [node, lock] : new_locks_) lock.retire();
   new_locks_.clear();
   retired_nodes_.clear();
@@ -261,19 +386,54 @@ void Engine::checkpoint_if_due() {
   }
 }
 
-void Engine::look_for_foreign_commits() {
-  if (database_ == nullptr) return;
+bool Engine::look_for_foreign_commits() {
+  if (database_ == nullptr) return false;
   try {
-    Use use(statements_->data_version);
-    const std::int64_t version = use.step() ? use.integer_at(0) : 0;
-    if (version == data_version_) return;
-    data_version_ = version;
-    ++changes_.ready;
-    ++changes_.journal;
+    {
+      Use use(statements_->data_version);
+      const std::int64_t version = use.step() ? use.integer_at(0) : 0;
+      if (version == data_version_) return false;
+      data_version_ = version;
+    }
+    Use meta(statements_->meta);
+    if (meta.step()) note_changes(meta.number_at(8), meta.number_at(1));
+    Use newest(statements_->cancel_newest);
+    const std::uint64_t wish = newest.step() && !newest.is_null(0) ? newest.number_at(0) : 0;
+    if (wish > std::exchange(newest_wish_, wish)) ++changes_.asked;
   } catch (const SqlFailure&) {
     ++changes_.ready;  // whoever looks next meets the failure itself
     ++changes_.journal;
+    ++changes_.asked;
   }
+  return true;
+}
+
+/// Reads anew who is to be rung, and strikes out those who are gone.
+void Engine::update_bells() {
+  for (const std::string& name : silent_bells_) {
+    Use(statements_->bell_delete).text(name).run();
+    if (database_->changes() > 0) ringer_->remove(name);
+  }
+  if (!silent_bells_.empty()) {
+    Use(statements_->bell_changed).run();
+    ++new_bell_changes_;
+  }
+  silent_bells_.clear();
+  bells_.clear();
+  Use use(statements_->bell_list);
+  use.number(bell_count_limit);
+  while (use.step()) {
+    if (use.bytes_at(0) != own_bell_) bells_.emplace_back(use.bytes_at(0));
+  }
+  bell_changes_ = new_bell_changes_;
+}
+
+void Engine::ring_bells() noexcept {
+  std::erase_if(bells_, [&](std::string& name) {
+    if (ringer_->ring(name)) return false;
+    silent_bells_.push_back(std::move(name));
+    return true;
+  });
 }
 
 Result<void> Engine::check_room(std::size_t size) {
@@ -287,9 +447,8 @@ Result<void> Engine::check_room(std::size_t size) {
     Use use(statements_->freelist_count);
     if (use.step()) pages -= std::min(pages, use.number_at(0));
   }
-  constexpr std::uint64_t page_size = 4096;
-  if (pages * page_size + size <= options_.size_limit) return {};
-  return Error{ErrorCode::store_full, concat("store ", options_.path, ": holds ", pages * page_size, " bytes of the ",
+  if (pages * page_size_ + size <= options_.size_limit) return {};
+  return Error{ErrorCode::store_full, concat("store ", options_.path, ": holds ", pages * page_size_, " bytes of the ",
                                              options_.size_limit, " allowed; let jobs finish or raise the limit")};
 }
 
@@ -358,7 +517,9 @@ void Engine::count_state(Queue& queue, jobs::JobState state, std::int64_t by) {
       return count(queue, Count::ready, by);
     case jobs::JobState::scheduled: return count(queue, Count::scheduled, by);
     case jobs::JobState::retrying: return count(queue, Count::retrying, by);
-    case jobs::JobState::running: return count(queue, Count::running, by);
+    case jobs::JobState::running:
+      if (by < 0) free_queue_slot(queue);
+      return count(queue, Count::running, by);
     case jobs::JobState::dead:
       dead_ += by;
       if (by > 0) ++buried_;
@@ -369,6 +530,7 @@ void Engine::count_state(Queue& queue, jobs::JobState state, std::int64_t by) {
 
 void Engine::journal(bool journaled, jobs::JournalKind kind, const Queue& queue, std::string_view jid,
                      std::string_view class_name, std::string_view detail) {
+  if (unique_held_ > 0) free_lock(jid, kind);
   if (!journaled || !options_.journal) return;
   Use(statements_->journal_insert)
       .number(next_seq_)
@@ -400,6 +562,7 @@ bool Engine::load_job(std::int64_t id, JobRow& row) {
   row.rescued_before_us = use.integer_at(8);
   row.jid = use.bytes_at(9);
   row.class_name = use.bytes_at(10);
+  row.limit_key = use.bytes_at(11);
   return true;
 }
 
@@ -423,6 +586,7 @@ void Engine::delete_job(const JobRow& row, Count as, jobs::JournalKind kind, std
   Use(statements_->job_delete).integer(row.id).run();
   Queue& queue = queue_of(row.queue);
   count_state(queue, row.state, -1);
+  if (row.state == jobs::JobState::running) free_key_slot(row.limit_key);
   count(queue, as);
   journal(row.journaled(), kind, queue, row.jid, row.class_name, detail);
 }
@@ -465,6 +629,7 @@ std::size_t Engine::trim_journal(std::size_t limit, bool by_age) {
   Use(statements_->journal_trim).integer(cut).run();
   const std::int64_t trimmed = database_->changes();
   Use(statements_->trimmed_seq).integer(cut).run();
+  Use(statements_->block_trim).integer(journal_block_of(cut)).run();
   journal_rows_ -= trimmed;
   meta_changed_ = true;
   return static_cast<std::size_t>(trimmed);

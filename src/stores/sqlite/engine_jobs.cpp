@@ -4,73 +4,19 @@
 #include "stores/sqlite/engine_internal.hpp"
 
 #include "dagverk/base/assert.hpp"
-#include "dagverk/base/concat.hpp"
+#include "dagverk/jobs/job_codec.hpp"
+#include "dagverk/jobs/store_bounds.hpp"
 
 #include <algorithm>
 #include <limits>
 
 namespace dagverk::stores {
 
+using jobs::check_batch;
+using jobs::check_sizes;
 using jobs::ItemOutcome;
 using jobs::JobState;
 using jobs::JournalKind;
-
-namespace {
-
-Error invalid(std::string_view what, std::string_view rule) {
-  return {ErrorCode::invalid_argument, concat(what, ": ", rule)};
-}
-
-Result<void> check_batch(std::string_view what, std::size_t count) {
-  if (count >= 1 && count <= jobs::batch_count_limit) return {};
-  return Error{ErrorCode::invalid_argument,
-               concat(what, ": a batch holds 1 to ", jobs::batch_count_limit, " items, got ", count)};
-}
-
-Result<void> check_name(std::string_view what, std::string_view name) {
-  if (!name.empty() && name.size() <= jobs::name_size_limit) return {};
-  return Error{ErrorCode::invalid_argument,
-               concat(what, ": needs 1 to ", jobs::name_size_limit, " bytes, got ", name.size())};
-}
-
-Result<void> check_sizes(std::string_view payload, std::string_view detail) {
-  if (payload.size() > jobs::payload_size_limit) {
-    return Error{ErrorCode::too_large,
-                 concat("payload: ", payload.size(), " bytes are over the limit of ", jobs::payload_size_limit)};
-  }
-  if (detail.size() > jobs::detail_size_limit) {
-    return Error{ErrorCode::too_large,
-                 concat("journal detail: ", detail.size(), " bytes are over the limit of ", jobs::detail_size_limit)};
-  }
-  return {};
-}
-
-Result<void> check(const jobs::EnqueueRequest& job) {
-  if (auto ok = check_name("jid", job.jid); !ok) return ok;
-  if (auto ok = check_name("queue", job.queue); !ok) return ok;
-  if (job.class_name.size() > jobs::name_size_limit) return invalid("class", "at most 255 bytes");
-  if (job.priority < -1000 || job.priority > 1000) return invalid("priority", "must be -1000..1000");
-  return check_sizes(job.payload, job.detail);
-}
-
-Result<void> check(const jobs::Settlement& settlement) {
-  using Action = jobs::Settlement::Action;
-  if (settlement.queue.size() > jobs::name_size_limit) return invalid("queue", "at most 255 bytes");
-  const JournalKind kind = settlement.kind;
-  bool fits = false;
-  switch (settlement.action) {
-    case Action::finish: fits = kind == JournalKind::finished; break;
-    case Action::retry: fits = kind == JournalKind::retried || kind == JournalKind::snoozed; break;
-    case Action::bury: fits = kind == JournalKind::died || kind == JournalKind::quarantined; break;
-    case Action::discard: fits = kind == JournalKind::discarded || kind == JournalKind::expired; break;
-    case Action::requeue: fits = kind == JournalKind::requeued; break;
-  }
-  if (!fits) return invalid("settlement", concat("journal kind ", to_string(kind), " does not fit its action"));
-  if (settlement.reason.size() > jobs::detail_size_limit) return invalid("reason", "at most 64 KiB");
-  return check_sizes(settlement.payload ? *settlement.payload : std::string_view(), settlement.detail);
-}
-
-}  // namespace
 
 Result<op::Enqueue::Reply> Engine::apply(const op::Enqueue& operation) {
   if (auto ok = check_batch("enqueue", operation.jobs.size()); !ok) return ok.error();
@@ -98,6 +44,12 @@ Result<op::Enqueue::Reply> Engine::apply(const op::Enqueue& operation) {
     const jobs::EnqueueRequest& job = operation.jobs[index];
     Queue& queue = *queues[index];
     const JobState state = job.due ? JobState::scheduled : JobState::ready;
+    if (job.unique) {
+      if (const ItemOutcome claimed = claim(job); claimed != ItemOutcome::done) {
+        outcomes.push_back(claimed);
+        continue;
+      }
+    }
     {
       Use insert(statements_->job_insert);
       insert.number(next_id())
@@ -110,7 +62,9 @@ Result<op::Enqueue::Reply> Engine::apply(const op::Enqueue& operation) {
       } else {
         insert.null();
       }
-      insert.integer(now_us_).text(job.jid).text(job.class_name).blob(job.payload).run();
+      insert.integer(now_us_).text(job.jid).text(job.class_name).blob(job.payload);
+      put_limit_key(insert, job.limit_key);
+      insert.run();
     }
     if (database_->changes() == 0) {
       ++duplicates_;
@@ -131,46 +85,101 @@ Result<op::Take::Reply> Engine::apply(const op::Take& operation) {
   if (auto ok = check_batch("take", request.max); !ok) return ok.error();
   if (auto ok = check_batch("take: queues", request.queues.size()); !ok) return ok.error();
   if (auto live = check_node(request.node); !live) return live.error();
-  std::vector<jobs::TakenJob> taken;
-  std::size_t size = 0;
+  Taking taking;
   for (const std::string& name : request.queues) {
-    if (taken.size() == request.max || size >= jobs::take_size_limit) break;
+    if (taking.jobs.size() == request.max || taking.ended()) break;
     Queue* const queue = find_queue(name);
-    if (queue == nullptr) continue;
-    const std::size_t first = taken.size();
-    {
-      Use use(statements_->job_ready);
-      use.integer(queue->id).number(request.max - taken.size());
-      while (size < jobs::take_size_limit && use.step()) {
-        jobs::TakenJob& job = taken.emplace_back();
-        job.token.node = request.node;
-        job.token.job = use.number_at(0);
-        job.queue = name;
-        job.journaled = (use.integer_at(2) & flag_journaled) != 0;
-        job.enqueued_at = wall_of(use.integer_at(3));
-        job.rescues = static_cast<std::uint32_t>(use.integer_at(4));
-        job.jid = use.bytes_at(5);
-        job.class_name = use.bytes_at(6);
-        job.payload = use.bytes_at(7);
-        size += job.payload.size();
+    if (queue == nullptr || is_paused(*queue)) continue;
+    std::size_t room = room_in(*queue, request.max - taking.jobs.size());
+    // Mostly once: only what a key's limit holds back makes room for others.
+    for (bool again = true; again && room > 0 && !taking.ended();) {
+      const std::size_t first = taking.jobs.size();
+      read_ready(*queue, request.node, room, taking);
+      again = hold_back_some(*queue, taking, first);
+      // Claimed row by row, by id: the form in which SQLite needs no statement journal.
+      for (std::size_t index = first; index < taking.jobs.size(); ++index) {
+        jobs::TakenJob& job = taking.jobs[index];
+        job.token.execution = next_id();
+        Use(taking.keyed.empty() ? statements_->job_claim : statements_->key_claim)
+            .number(job.token.node)
+            .number(job.token.execution)
+            .integer(now_us_)
+            .number(job.token.job)
+            .run();
+        count_state(*queue, JobState::ready, -1);
+        count_state(*queue, JobState::running, 1);
+        journal(job.journaled, JournalKind::started, *queue, job.jid, job.class_name, {});
       }
-    }
-    // Claimed row by row, by id: the form in which SQLite needs no statement journal.
-    for (std::size_t index = first; index < taken.size(); ++index) {
-      jobs::TakenJob& job = taken[index];
-      job.token.execution = next_id();
-      Use(statements_->job_claim)
-          .number(job.token.node)
-          .number(job.token.execution)
-          .integer(now_us_)
-          .number(job.token.job)
-          .run();
-      count_state(*queue, JobState::ready, -1);
-      count_state(*queue, JobState::running, 1);
-      journal(job.journaled, JournalKind::started, *queue, job.jid, job.class_name, {});
+      remember_claims(taking, first, *queue);
+      use_queue_tokens(*queue, taking.jobs.size() - first);
+      room -= taking.jobs.size() - first;
     }
   }
-  return taken;
+  for (jobs::TakenJob& job : taking.jobs) job.journaled = job.journaled && options_.journal;
+  return std::move(taking.jobs);
+}
+
+/// The next jobs of a queue, not yet claimed.
+void Engine::read_ready(const Queue& queue, jobs::NodeEpoch node, std::size_t count, Taking& taking) {
+  taking.keyed.clear();
+  Use use(statements_->job_ready);
+  use.integer(queue.id).number(count);
+  while (taking.size < jobs::take_size_limit && use.step()) {
+    jobs::TakenJob& job = taking.jobs.emplace_back();
+    job.token.node = node;
+    job.token.job = use.number_at(0);
+    job.queue = queue.name;
+    job.journaled = (use.integer_at(2) & flag_journaled) != 0;
+    job.enqueued_at = wall_of(use.integer_at(3));
+    job.rescues = static_cast<std::uint32_t>(use.integer_at(4));
+    job.jid = use.bytes_at(5);
+    job.class_name = use.bytes_at(6);
+    job.payload = use.bytes_at(7);
+    taking.size += job.payload.size();
+    if (use.is_null(8)) continue;
+    const bool waited = (use.integer_at(2) & flag_held_back) != 0;
+    taking.keyed.push_back({taking.jobs.size() - 1, waited, std::string(use.bytes_at(8))});
+  }
+}
+
+void Engine::remember_claims(const Taking& taking, std::size_t first, const Queue& queue) {
+  const std::vector<jobs::TakenJob>& taken = taking.jobs;
+  if (claims_.size() + taken.size() > claim_count_limit) claims_.clear();
+  for (std::size_t index = first; index < taken.size(); ++index) {
+    const jobs::TakenJob& job = taken[index];
+    Claim& claim = claims_[job.token.job];
+    claim.node = job.token.node;
+    claim.execution = job.token.execution;
+    claim.queue = queue.id;
+    claim.journaled = job.journaled && options_.journal;
+    if (claim.journaled) claim.class_name = job.class_name;
+    if (claim.journaled || unique_held_ > 0) claim.jid = job.jid;
+  }
+  for (const KeyedJob& keyed : taking.keyed) claims_[taken[keyed.index].token.job].limit_key = keyed.key;
+}
+
+/// The end of nearly every job: taken through this engine, and done. False: it is something else, or no longer so.
+bool Engine::finish_claimed(const jobs::Settlement& settlement) {
+  const auto known = claims_.find(settlement.token.job);
+  if (known == claims_.end()) return false;
+  const Claim claim = std::move(known->second);
+  claims_.erase(known);
+  if (settlement.action != jobs::Settlement::Action::finish || claim.execution != settlement.token.execution ||
+      claim.node != settlement.token.node) {
+    return false;
+  }
+  Use(statements_->job_finish)
+      .number(settlement.token.job)
+      .number(settlement.token.execution)
+      .number(settlement.token.node)
+      .run();
+  if (database_->changes() == 0) return false;
+  Queue& queue = queue_of(claim.queue);
+  count_state(queue, JobState::running, -1);
+  free_key_slot(claim.limit_key);
+  count(queue, Count::finished);
+  journal(claim.journaled, settlement.kind, queue, claim.jid, claim.class_name, settlement.detail);
+  return true;
 }
 
 Result<op::Settle::Reply> Engine::apply(const op::Settle& operation) {
@@ -192,6 +201,10 @@ Result<op::Settle::Reply> Engine::apply(const op::Settle& operation) {
   JobRow row;
   for (std::size_t index = 0; index < operation.settlements.size(); ++index) {
     const jobs::Settlement& settlement = operation.settlements[index];
+    if (finish_claimed(settlement)) {
+      outcomes.push_back(ItemOutcome::done);
+      continue;
+    }
     const bool valid = load_job(static_cast<std::int64_t>(settlement.token.job), row) &&
                        row.state == JobState::running &&
                        static_cast<std::uint64_t>(row.node) == settlement.token.node &&
@@ -236,6 +249,7 @@ void Engine::settle_one(const jobs::Settlement& settlement, JobRow& row, Queue& 
   }
   Queue& source = queue_of(row.queue);
   count_state(source, JobState::running, -1);
+  free_key_slot(row.limit_key);
   count(source, bury ? Count::died : Count::retried);
   if (settlement.kind == JournalKind::quarantined) count(source, Count::quarantined);
   if (&source != &target) {
@@ -258,6 +272,7 @@ void Engine::give_back(const JobRow& row, JournalKind kind, std::string_view det
       .run();
   Queue& queue = queue_of(row.queue);
   count_state(queue, JobState::running, -1);
+  free_key_slot(row.limit_key);
   count_state(queue, JobState::ready, 1);
   journal(row.journaled(), kind, queue, row.jid, row.class_name, detail);
 }
@@ -358,11 +373,7 @@ Result<op::MoveNow::Reply> Engine::apply(const op::MoveNow& operation) {
   outcomes.reserve(operation.jobs.size());
   JobRow row;
   for (const jobs::RetryNow& job : operation.jobs) {
-    std::int64_t id = 0;
-    {
-      Use use(statements_->job_id);
-      if (use.text(job.jid).step()) id = use.integer_at(0);
-    }
+    const std::int64_t id = find_job(job.jid);
     outcomes.push_back(id != 0 && load_job(id, row) ? make_ready(row, job.payload, JournalKind::retried_now, job.detail)
                                                     : ItemOutcome::missing);
   }
@@ -376,11 +387,7 @@ Result<op::Remove::Reply> Engine::apply(const op::Remove& operation) {
   outcomes.reserve(operation.jids.size());
   JobRow row;
   for (const std::string& jid : operation.jids) {
-    std::int64_t id = 0;
-    {
-      Use use(statements_->job_id);
-      if (use.text(jid).step()) id = use.integer_at(0);
-    }
+    const std::int64_t id = find_job(jid);
     if (id == 0 || !load_job(id, row)) {
       outcomes.push_back(ItemOutcome::missing);
     } else if (row.state == JobState::running) {
@@ -389,6 +396,79 @@ Result<op::Remove::Reply> Engine::apply(const op::Remove& operation) {
       delete_job(row, Count::deleted, JournalKind::deleted, operation.detail);
       outcomes.push_back(ItemOutcome::done);
     }
+  }
+  return outcomes;
+}
+
+Result<op::KeepRecords::Reply> Engine::apply(const op::KeepRecords& operation) {
+  if (auto ok = check_batch("keep_records", operation.updates.size()); !ok) return ok.error();
+  for (const jobs::RecordUpdate& update : operation.updates) {
+    if (auto ok = jobs::check(update); !ok) return ok.error().with("keep_records");
+  }
+  std::vector<ItemOutcome> outcomes;
+  outcomes.reserve(operation.updates.size());
+  for (const jobs::RecordUpdate& update : operation.updates) {
+    Use(statements_->record_keep).text(update.jid).number(update.execution).integer(now_us_).text(update.record).run();
+    outcomes.push_back(database_->changes() > 0 ? ItemOutcome::done : ItemOutcome::refused);
+  }
+  return outcomes;
+}
+
+Result<op::ReadRecord::Reply> Engine::apply(const op::ReadRecord& operation) {
+  const std::int64_t oldest_us = micros_of(options_.clock->wall_now()) - micros_of(jobs::record_age_limit);
+  Use use(statements_->record_read);
+  if (!use.text(operation.jid).integer(oldest_us).step()) return std::optional<std::string>();
+  return std::optional<std::string>(use.bytes_at(0));
+}
+
+bool Engine::forget_cancel(std::string_view jid) {
+  Use(statements_->cancel_delete).text(jid).run();
+  return database_->changes() > 0;
+}
+
+/// Keeps that a running job is to be cancelled, and tells those who wait for it, in other processes too.
+void Engine::keep_cancel(const JobRow& row) {
+  std::string birth;
+  {
+    Use use(statements_->job_payload);
+    if (use.integer(row.id).step()) birth = jobs::birth_of(use.bytes_at(0));
+  }
+  Use(statements_->cancel_insert).number(next_id()).text(row.jid).text(birth).run();
+  ++changes_.asked;
+  woke_ = true;
+}
+
+Result<op::Cancel::Reply> Engine::apply(const op::Cancel& operation) {
+  if (auto ok = check_batch("cancel", operation.jids.size()); !ok) return ok.error();
+  if (auto ok = check_sizes({}, operation.detail); !ok) return ok.error().with("cancel");
+  std::vector<ItemOutcome> outcomes;
+  outcomes.reserve(operation.jids.size());
+  JobRow row;
+  for (const std::string& jid : operation.jids) {
+    const std::int64_t id = find_job(jid);
+    const bool known = id != 0 && load_job(id, row);
+    if (known && row.state == JobState::running) {
+      keep_cancel(row);
+      outcomes.push_back(ItemOutcome::running);
+      continue;
+    }
+    forget_cancel(jid);
+    if (!known || row.state == JobState::dead) {
+      outcomes.push_back(ItemOutcome::missing);
+      continue;
+    }
+    delete_job(row, Count::discarded, JournalKind::cancelled, operation.detail);
+    outcomes.push_back(ItemOutcome::done);
+  }
+  return outcomes;
+}
+
+Result<op::ForgetCancels::Reply> Engine::apply(const op::ForgetCancels& operation) {
+  if (auto ok = check_batch("forget_cancels", operation.jids.size()); !ok) return ok.error();
+  std::vector<ItemOutcome> outcomes;
+  outcomes.reserve(operation.jids.size());
+  for (const std::string& jid : operation.jids) {
+    outcomes.push_back(forget_cancel(jid) ? ItemOutcome::done : ItemOutcome::missing);
   }
   return outcomes;
 }

@@ -2,9 +2,11 @@
 
 #include "stores/sqlite/engine.hpp"
 #include "stores/sqlite/engine_internal.hpp"
+#include "stores/sqlite/journal_filter.hpp"
 
 #include "dagverk/base/concat.hpp"
 
+#include <algorithm>
 #include <charconv>
 #include <limits>
 
@@ -79,6 +81,7 @@ jobs::StoredJob Engine::stored_job(Use& row) {
   job.class_name = row.bytes_at(11);
   job.reason = row.bytes_at(12);
   job.payload = row.bytes_at(13);
+  job.limit_key = row.bytes_at(14);
   return job;
 }
 
@@ -197,6 +200,10 @@ Result<op::Queues::Reply> Engine::apply(const op::Queues& operation) {
     queue.counts = counts_at(use);
     Use head(statements_->queue_head);
     if (head.integer(use.integer_at(0)).step()) queue.next_enqueued_at = wall_of(head.integer_at(0));
+    Use pause(statements_->pause_row);
+    if (pause.integer(use.integer_at(0)).step()) {
+      queue.pause = {std::string(pause.bytes_at(1)), std::string(pause.bytes_at(2)), wall_of(pause.integer_at(0))};
+    }
   }
   return queues;
 }
@@ -213,6 +220,7 @@ Result<op::Totals::Reply> Engine::apply(const op::Totals& /*operation*/) {
     totals.queues = meta.number_at(4);
     totals.duplicates = meta.number_at(5);
     totals.refused = meta.number_at(6);
+    totals.locked = meta.number_at(11);
   }
   return totals;
 }
@@ -228,25 +236,64 @@ Result<op::ReadJournal::Reply> Engine::apply(const op::ReadJournal& operation) {
       page.gap = query.after != 0 && query.after < meta.number_at(7);
     }
   }
-  const std::int64_t rows_limit = query.jid.empty() ? static_cast<std::int64_t>(query.limit) : scan_limit;
-  std::int64_t scanned = 0;
-  Use use(statements_->journal_page);
-  use.number(query.after).integer(rows_limit);
-  while (page.rows.size() < query.limit && use.step()) {
-    ++scanned;
-    page.next = use.number_at(0);
-    if (!query.jid.empty() && use.bytes_at(4) != query.jid) continue;
-    jobs::JournalRow& row = page.rows.emplace_back();
-    row.cursor = page.next;
-    row.kind = static_cast<jobs::JournalKind>(use.integer_at(1));
-    row.at = wall_of(use.integer_at(2));
-    row.queue = queue_of(use.integer_at(3)).name;
-    row.jid = use.bytes_at(4);
-    row.class_name = use.bytes_at(5);
-    row.detail = use.bytes_at(6);
+  if (!query.jid.empty()) {
+    find_in_journal(query, page);
+    return page;
   }
-  page.at_end = page.rows.size() < query.limit && scanned < rows_limit;
+  Use use(statements_->journal_page);
+  use.number(query.after).number(query.limit);
+  while (use.step()) page.rows.push_back(journal_row(use));
+  if (!page.rows.empty()) page.next = page.rows.back().cursor;
+  page.at_end = page.rows.size() < query.limit;
   return page;
+}
+
+/// Reads one job's rows, passing over the blocks whose filters exclude it.
+void Engine::find_in_journal(const jobs::JournalQuery& query, jobs::JournalPage& page) {
+  page.at_end = false;
+  std::int64_t budget = scan_limit;
+  while (page.rows.size() < query.limit && budget > 0) {
+    std::int64_t block = 0;
+    {
+      Use use(statements_->journal_next);
+      if (!use.number(page.next).step()) {
+        page.at_end = true;
+        return;
+      }
+      block = journal_block_of(use.integer_at(0));
+    }
+    if (passes_block(block, query.jid)) {
+      page.next = static_cast<jobs::JournalCursor>((block + 1) * journal_block_size - 1);
+      budget -= block_scan_cost;
+      continue;
+    }
+    Use use(statements_->journal_page);
+    use.number(page.next).integer(std::min(budget, journal_block_size));
+    while (page.rows.size() < query.limit && use.step()) {
+      if (journal_block_of(use.integer_at(0)) != block) break;
+      --budget;
+      page.next = use.number_at(0);
+      if (use.bytes_at(4) == query.jid) page.rows.push_back(journal_row(use));
+    }
+  }
+}
+
+/// True when the block is full and has no row of that job.
+bool Engine::passes_block(std::int64_t block, std::string_view jid) {
+  Use use(statements_->block_filter);
+  return use.integer(block).step() && !JournalFilter::may_have(use.bytes_at(0), jid);
+}
+
+jobs::JournalRow Engine::journal_row(Use& use) {
+  jobs::JournalRow row;
+  row.cursor = use.number_at(0);
+  row.kind = static_cast<jobs::JournalKind>(use.integer_at(1));
+  row.at = wall_of(use.integer_at(2));
+  row.queue = queue_of(use.integer_at(3)).name;
+  row.jid = use.bytes_at(4);
+  row.class_name = use.bytes_at(5);
+  row.detail = use.bytes_at(6);
+  return row;
 }
 
 Result<op::JournalEnd::Reply> Engine::apply(const op::JournalEnd& /*operation*/) {

@@ -14,18 +14,26 @@ namespace dagverk::stores {
 
 namespace {
 
-std::string folder_of(std::string_view store_path) { return concat(store_path, ".nodes"); }
-
-std::string path_of(std::string_view store_path, std::string_view name) {
-  return concat(store_path, ".nodes/", name, ".lock");
-}
-
-// Names come out of the store file, which anybody may have edited: never let one lead elsewhere.
-bool is_plain(std::string_view name) noexcept {
-  return !name.empty() && name.find_first_not_of("0123456789abcdef") == std::string_view::npos;
-}
+std::string path_of(std::string_view store_path, std::string_view name) { return node_file(store_path, name, ".lock"); }
 
 }  // namespace
+
+std::string node_folder(std::string_view store_path) { return concat(store_path, ".nodes"); }
+
+std::string node_file(std::string_view store_path, std::string_view name, std::string_view suffix) {
+  return concat(store_path, ".nodes/", name, suffix);
+}
+
+Result<void> make_node_folder(std::string_view store_path) {
+  const std::string folder = node_folder(store_path);
+  if (::mkdir(folder.c_str(), 0700) == 0 || errno == EEXIST) return {};
+  const int error = errno;
+  return Error{ErrorCode::io, concat("node files: cannot create ", folder, ": ", std::strerror(error))};
+}
+
+bool is_node_name(std::string_view name) noexcept {
+  return !name.empty() && name.find_first_not_of("0123456789abcdef") == std::string_view::npos;
+}
 
 NodeLock::NodeLock(std::string path, int descriptor) noexcept : path_(std::move(path)), descriptor_(descriptor) {}
 
@@ -43,11 +51,7 @@ NodeLock::~NodeLock() {
 }
 
 Result<NodeLock> NodeLock::create(std::string_view store_path, std::string_view name) {
-  const std::string folder = folder_of(store_path);
-  if (::mkdir(folder.c_str(), 0700) != 0 && errno != EEXIST) {
-    const int error = errno;
-    return Error{ErrorCode::io, concat("node locks: cannot create ", folder, ": ", std::strerror(error))};
-  }
+  if (auto made = make_node_folder(store_path); !made) return made.error();
   std::string path = path_of(store_path, name);
   const int descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (descriptor < 0) {
@@ -64,7 +68,7 @@ Result<NodeLock> NodeLock::create(std::string_view store_path, std::string_view 
 }
 
 NodeLock::Holder NodeLock::probe(std::string_view store_path, std::string_view name) noexcept {
-  if (!is_plain(name)) return Holder::alive;
+  if (!is_node_name(name)) return Holder::alive;
   const std::string path = path_of(store_path, name);
   const int descriptor = ::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW);
   if (descriptor < 0) return errno == ENOENT ? Holder::absent : Holder::alive;
@@ -74,7 +78,7 @@ NodeLock::Holder NodeLock::probe(std::string_view store_path, std::string_view n
 }
 
 void NodeLock::remove(std::string_view store_path, std::string_view name) noexcept {
-  if (is_plain(name)) ::unlink(path_of(store_path, name).c_str());
+  if (is_node_name(name)) ::unlink(path_of(store_path, name).c_str());
 }
 
 void NodeLock::retire() noexcept {

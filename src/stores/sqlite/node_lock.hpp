@@ -7,6 +7,14 @@
 
 namespace dagverk::stores {
 
+// The folder beside a store's file, and the files of nodes in it.
+[[nodiscard]] std::string node_folder(std::string_view store_path);
+[[nodiscard]] std::string node_file(std::string_view store_path, std::string_view name, std::string_view suffix);
+/// Errors: `io`.
+[[nodiscard]] Result<void> make_node_folder(std::string_view store_path);
+/// Names come out of the store file, which anybody may have edited: one that is not plain could lead elsewhere.
+[[nodiscard]] bool is_node_name(std::string_view name) noexcept;
+
 /// A lock that the kernel releases when the OS process holding it ends, however it ends.
 ///
 /// Semantics: flock(2) on a file of its own, in a folder beside the store. The descriptor closes at exec, so commands

@@ -1,5 +1,7 @@
 #include "stores/sqlite/schema.hpp"
 
+#include "stores/sqlite/schema_tables.hpp"
+
 #include "dagverk/base/concat.hpp"
 #include "dagverk/base/random.hpp"
 
@@ -8,96 +10,6 @@
 namespace dagverk::stores {
 
 namespace {
-
-// Every table has our prefix: the file may one day be shared with an application's own tables, so the version lives in
-// a table of ours and not in `user_version`, which belongs to whoever made the file.
-//
-// dagverk_job.state: 0 ready, 1 scheduled, 2 retrying, 3 running, 4 dead. flags: bit 0 = journaled.
-// rank: order within a queue, lower first: -2 x priority + 1, one less when the job was given back.
-// Times are microseconds: `_us` since the Unix epoch, `_boot_us` since the boot named beside it.
-constexpr const char* create_tables = R"sql(
-CREATE TABLE dagverk_meta(
-  id INTEGER PRIMARY KEY CHECK(id = 1),
-  schema_version INTEGER NOT NULL,
-  store_id TEXT NOT NULL,
-  boot_id TEXT NOT NULL,
-  next_id INTEGER NOT NULL DEFAULT 1,
-  next_seq INTEGER NOT NULL DEFAULT 1,
-  journal_rows INTEGER NOT NULL DEFAULT 0,
-  trimmed_seq INTEGER NOT NULL DEFAULT 0,
-  dead INTEGER NOT NULL DEFAULT 0,
-  queues INTEGER NOT NULL DEFAULT 0,
-  duplicates INTEGER NOT NULL DEFAULT 0,
-  refused INTEGER NOT NULL DEFAULT 0
-) STRICT;
-
-CREATE TABLE dagverk_queue(
-  id INTEGER PRIMARY KEY,
-  name TEXT NOT NULL UNIQUE,
-  ready INTEGER NOT NULL DEFAULT 0,
-  scheduled INTEGER NOT NULL DEFAULT 0,
-  retrying INTEGER NOT NULL DEFAULT 0,
-  running INTEGER NOT NULL DEFAULT 0,
-  dead INTEGER NOT NULL DEFAULT 0,
-  enqueued INTEGER NOT NULL DEFAULT 0,
-  finished INTEGER NOT NULL DEFAULT 0,
-  discarded INTEGER NOT NULL DEFAULT 0,
-  expired INTEGER NOT NULL DEFAULT 0,
-  deleted INTEGER NOT NULL DEFAULT 0,
-  trimmed INTEGER NOT NULL DEFAULT 0,
-  moved_in INTEGER NOT NULL DEFAULT 0,
-  moved_out INTEGER NOT NULL DEFAULT 0,
-  retried INTEGER NOT NULL DEFAULT 0,
-  died INTEGER NOT NULL DEFAULT 0,
-  rescued INTEGER NOT NULL DEFAULT 0,
-  quarantined INTEGER NOT NULL DEFAULT 0
-) STRICT;
-
-CREATE TABLE dagverk_node(
-  id INTEGER PRIMARY KEY,
-  lock_name TEXT NOT NULL,
-  name TEXT NOT NULL,
-  detail TEXT NOT NULL,
-  boot_id TEXT NOT NULL,
-  lease_boot_us INTEGER NOT NULL,
-  registered_us INTEGER NOT NULL,
-  dead INTEGER NOT NULL DEFAULT 0
-) STRICT;
-
-CREATE TABLE dagverk_job(
-  id INTEGER PRIMARY KEY,
-  state INTEGER NOT NULL,
-  queue INTEGER NOT NULL,
-  rank INTEGER NOT NULL,
-  flags INTEGER NOT NULL,
-  node INTEGER,
-  execution INTEGER,
-  due_us INTEGER,
-  enqueued_us INTEGER NOT NULL,
-  started_us INTEGER,
-  rescues INTEGER NOT NULL DEFAULT 0,
-  rescued_us INTEGER,
-  rescued_before_us INTEGER,
-  jid TEXT NOT NULL,
-  class TEXT NOT NULL,
-  reason TEXT,
-  payload BLOB NOT NULL
-) STRICT;
-CREATE UNIQUE INDEX dagverk_job_jid ON dagverk_job(jid);
-CREATE INDEX dagverk_job_ready ON dagverk_job(queue, rank) WHERE state = 0;
-CREATE INDEX dagverk_job_running ON dagverk_job(node) WHERE state = 3;
-CREATE INDEX dagverk_job_due ON dagverk_job(state, due_us) WHERE due_us IS NOT NULL;
-
-CREATE TABLE dagverk_journal(
-  seq INTEGER PRIMARY KEY,
-  kind INTEGER NOT NULL,
-  at_us INTEGER NOT NULL,
-  queue INTEGER NOT NULL,
-  jid TEXT NOT NULL,
-  class TEXT NOT NULL,
-  detail TEXT NOT NULL
-) STRICT;
-)sql";
 
 constexpr int application_id = 0x44475631;  // "DGV1"; lets file(1) and people recognise a file that we made
 
@@ -128,7 +40,9 @@ void switch_to_wal(Database& database) {
 }
 
 void create(Database& database, std::string_view boot_id) {
-  database.execute(create_tables);
+  database.execute(tables_of_version_1);
+  database.execute(tables_of_version_2);
+  database.execute(tables_of_version_3);
   const std::string store_id = random_hex(8);
   Statement insert(database, "INSERT INTO dagverk_meta(id, schema_version, store_id, boot_id) VALUES(1, ?1, ?2, ?3)");
   Use(insert).integer(schema_version).text(store_id).text(boot_id).run();
@@ -146,17 +60,41 @@ void begin_boot(Database& database, std::string_view boot_id) {
 }
 
 Result<void> check_version(Database& database) {
-  const std::int64_t version = database.number("SELECT schema_version FROM dagverk_meta");
+  const auto known = schema_version_of(database);
+  if (!known) return known.error();
+  const std::int64_t version = *known;
   if (version > schema_version) {
     return Error{ErrorCode::store_newer,
                  concat("store ", database.path(), ": written by a newer dagverk (schema ", version,
                         ", this program knows ", schema_version, "); upgrade this program")};
   }
-  if (version < 1) return Error{ErrorCode::malformed, concat("store ", database.path(), ": no schema version")};
+  if (version < schema_version) {
+    return Error{ErrorCode::unsupported,
+                 concat("store ", database.path(), ": written by an older dagverk (schema ", version,
+                        ", this program needs ", schema_version,
+                        "); stop whatever uses it, then type: dagverk store migrate --store sqlite:", database.path())};
+  }
   return {};
 }
 
 }  // namespace
+
+Result<void> check_schema(Database& database) { return check_version(database); }
+
+Result<std::int64_t> schema_version_of(Database& database) {
+  try {
+    if (!has_table(database, "dagverk_meta")) {
+      return Error{ErrorCode::not_a_store, concat("store ", database.path(),
+                                                  ": this file holds no store yet; open it "
+                                                  "as one first")};
+    }
+    const std::int64_t version = database.number("SELECT schema_version FROM dagverk_meta");
+    if (version < 1) return Error{ErrorCode::malformed, concat("store ", database.path(), ": no schema version")};
+    return version;
+  } catch (const SqlFailure& failure) {
+    return failure.error(database.path());
+  }
+}
 
 Result<void> prepare_schema(Database& database, std::string_view boot_id) {
   try {
@@ -170,6 +108,8 @@ Result<void> prepare_schema(Database& database, std::string_view boot_id) {
     }
     if (!ours) database.execute("PRAGMA page_size = 4096");
     database.execute("PRAGMA temp_store = MEMORY");
+    // Some builds of SQLite overwrite all that is deleted, and write pages for it that hold nothing any more.
+    database.execute("PRAGMA secure_delete = FAST");
     database.execute("PRAGMA foreign_keys = OFF");
     database.execute("PRAGMA trusted_schema = OFF");
     database.execute("PRAGMA cache_size = -32768");            // KiB

@@ -1,6 +1,7 @@
 #include "stores/sqlite/disk_faults.hpp"
 
 #include <cerrno>
+#include <csignal>
 #include <cstddef>
 #include <sys/syscall.h>
 #include <sys/types.h>
@@ -19,7 +20,7 @@ int sync_or_fail(long call, int file) noexcept {
 }
 
 ssize_t write_or_fail(int file, const void* bytes, std::size_t count, off_t offset) noexcept {
-  ++faults::writes;
+  if (++faults::writes == faults::kill_write_at) ::raise(SIGKILL);
   if (faults::fail_write_at != 0 && faults::writes >= faults::fail_write_at) {
     errno = faults::write_error;
     return -1;

@@ -3,7 +3,12 @@
 #include "stores/sqlite/engine.hpp"
 
 #include "conformance/sqlite_world.hpp"
+#include "stores/sqlite/child_process.hpp"
 #include "stores/sqlite/disk_faults.hpp"
+#include "stores/sqlite/doorbell.hpp"
+#include "stores/sqlite/store_version_1.hpp"
+
+#include "dagverk/stores/sqlite/sqlite_migration.hpp"
 
 #include <gtest/gtest.h>
 #include <sqlite3.h>
@@ -13,6 +18,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <fcntl.h>
+#include <filesystem>
 #include <fstream>
 #include <map>
 #include <set>
@@ -104,6 +110,12 @@ void expect_sound(const std::string& path) {
             "0");
 }
 
+SqliteOptions real_options(const std::string& path) {
+  SqliteOptions made;
+  made.path = path;
+  return made;
+}
+
 class SqliteEngine : public testing::Test {
  protected:
   void SetUp() override { disk_faults::reset(); }
@@ -161,7 +173,7 @@ TEST_F(SqliteEngine, a_lone_job_costs_two_syncs_and_its_claim_none) {
   ASSERT_TRUE(engine->run(enqueue_of("a")));
   EXPECT_EQ(disk_faults::syncs, 1U);
   const auto taken = take(*engine, by);
-  ASSERT_TRUE(engine->run(op::RenewLease{by, {}}));
+  ASSERT_TRUE(engine->run(op::Beat{by, {}}));
   EXPECT_EQ(disk_faults::syncs, 1U) << "neither claims nor renewals wait for the disk";
   ASSERT_TRUE(engine->run(finish_of(taken)));
   EXPECT_EQ(disk_faults::syncs, 2U);
@@ -377,10 +389,128 @@ TEST_F(SqliteEngine, files_that_are_not_ours_are_refused_and_left_alone) {
 
   path_ = folder_.file("newer.db");
   ASSERT_NE(open(), nullptr);
-  ask(path_, "UPDATE dagverk_meta SET schema_version = 2");
+  ask(path_, "UPDATE dagverk_meta SET schema_version = 99");
   const std::string newer = contents(path_);
   EXPECT_EQ(Engine::open(options()).error().code(), ErrorCode::store_newer);
   EXPECT_EQ(contents(path_), newer);
+}
+
+// --- files of older versions -----------------------------------------------------------------------------------------
+
+/// What the tables of `path` look like: of each column what can be said about it, and all indices.
+std::string layout_of(const std::string& path) {
+  return ask(path,
+             "SELECT group_concat(line, char(10)) FROM (SELECT s.name || ' ' || c.name || ' ' || c.type || ' ' || "
+             "c.\"notnull\" || ' ' || coalesce(c.dflt_value, '-') || ' ' || c.pk AS line FROM sqlite_schema AS s JOIN "
+             "pragma_table_info(s.name) AS c WHERE s.type = 'table' UNION ALL SELECT name || ' ' || coalesce(sql, '-') "
+             "FROM sqlite_schema WHERE type = 'index' ORDER BY 1)");
+}
+
+std::string jobs_of(const std::string& path) {
+  return ask(path,
+             "SELECT group_concat(jid || state || queue || rank || coalesce(due_us, '') || payload, ' ') FROM "
+             "(SELECT * FROM dagverk_job ORDER BY id)");
+}
+
+TEST_F(SqliteEngine, a_store_of_version_1_is_refused_with_what_to_do_and_migrates_to_the_layout_of_a_new_one) {
+  ask(path_, store_version_1);
+  const std::string old_layout = layout_of(path_);
+  const std::string jobs = jobs_of(path_);
+  ASSERT_NE(jobs, "");
+  const auto refused = Engine::open(options());
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code(), ErrorCode::unsupported);
+  EXPECT_NE(refused.error().message().find(concat("dagverk store migrate --store sqlite:", path_)), std::string::npos)
+      << refused.error().message();
+
+  const auto dry = migrate_sqlite_store({.path = path_, .dry_run = true});
+  ASSERT_TRUE(dry) << dry.error().message();
+  EXPECT_FALSE(dry->migrated);
+  EXPECT_EQ(dry->backup, "");
+  EXPECT_EQ(layout_of(path_), old_layout);
+
+  const auto done = migrate_sqlite_store({.path = path_});
+  ASSERT_TRUE(done) << done.error().message();
+  EXPECT_TRUE(done->migrated);
+  EXPECT_EQ(done->from, 1);
+  EXPECT_EQ(done->backup, path_ + ".schema-1");
+  EXPECT_EQ(layout_of(done->backup), old_layout);
+  EXPECT_EQ(jobs_of(done->backup), jobs);
+  EXPECT_EQ(jobs_of(path_), jobs);
+  expect_sound(path_);
+  const std::string fresh = folder_.file("fresh.db");
+  ASSERT_TRUE(Engine::open(real_options(fresh)));
+  EXPECT_EQ(layout_of(path_), layout_of(fresh)) << "whatever a new store has, the steps make too";
+
+  const auto engine = open();
+  ASSERT_NE(engine, nullptr);
+  const jobs::NodeEpoch worker = node(*engine);
+  EXPECT_EQ(engine->run(op::Rescue{worker, 100})->jobs.size(), 1U) << "of the node that was there before";
+  EXPECT_EQ(engine->run(op::Take{{worker, {"mail"}, 100}})->size(), 2U);
+  EXPECT_EQ(engine->run(op::ReadJournal{{.limit = 100}})->rows.size(), 6U);
+  const auto again = migrate_sqlite_store({.path = path_});
+  ASSERT_TRUE(again) << "open elsewhere or not, there is nothing to be done";
+  EXPECT_FALSE(again->migrated);
+}
+
+TEST_F(SqliteEngine, a_migration_that_fails_at_any_write_or_dies_in_the_middle_leaves_the_store_of_version_1) {
+  ask(path_, store_version_1);
+  const std::string old_layout = layout_of(path_);
+  const std::string jobs = jobs_of(path_);
+  std::uint64_t strike = 1;
+  for (;; ++strike) {
+    SCOPED_TRACE(concat("from write ", strike, " on"));
+    disk_faults::reset();
+    disk_faults::write_error = strike % 2 == 0 ? ENOSPC : EIO;
+    disk_faults::fail_write_at = strike;
+    const auto failed = migrate_sqlite_store({.path = path_, .backup = false});
+    const bool struck = disk_faults::writes >= strike;
+    disk_faults::reset();
+    if (!struck) break;
+    if (failed) continue;  // it is done, and struck was what came after the commit
+    EXPECT_EQ(layout_of(path_), old_layout);
+    EXPECT_EQ(jobs_of(path_), jobs);
+    if (HasFailure()) return;
+  }
+  EXPECT_GT(strike, 10U);
+  EXPECT_EQ(ask(path_, "SELECT schema_version FROM dagverk_meta"), "3");
+  EXPECT_EQ(jobs_of(path_), jobs);
+
+  const std::string other = folder_.file("killed.db");
+  ask(other, store_version_1);
+  disk_faults::kill_write_at = strike / 2;
+  Child child([&](int pipe) {
+    disk_faults::writes = 0;
+    tell(pipe, migrate_sqlite_store({.path = other, .backup = false}) ? "done" : "failed");
+  });
+  EXPECT_TRUE(child.read().empty());
+  EXPECT_TRUE(WIFSIGNALED(child.finish()));
+  disk_faults::reset();
+  EXPECT_EQ(layout_of(other), old_layout);
+  EXPECT_TRUE(migrate_sqlite_store({.path = other})) << "and it can be tried again";
+}
+
+TEST_F(SqliteEngine, a_store_that_is_open_newer_missing_or_none_is_not_migrated) {
+  ask(path_, store_version_1);
+  {
+    auto user = Database::open(path_, clock_, 10s);
+    ASSERT_TRUE(user);
+    EXPECT_EQ((*user)->number("SELECT schema_version FROM dagverk_meta"), 1);
+    const auto refused = migrate_sqlite_store({.path = path_});
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code(), ErrorCode::refused) << refused.error().message();
+    EXPECT_EQ((*user)->number("SELECT schema_version FROM dagverk_meta"), 1);
+  }
+  std::ofstream(path_ + ".schema-1") << "somebody's";
+  EXPECT_EQ(migrate_sqlite_store({.path = path_}).error().code(), ErrorCode::already_exists);
+  EXPECT_EQ(contents(path_ + ".schema-1"), "somebody's");
+  ask(path_, "UPDATE dagverk_meta SET schema_version = 99");
+  EXPECT_EQ(migrate_sqlite_store({.path = path_}).error().code(), ErrorCode::store_newer);
+  EXPECT_EQ(migrate_sqlite_store({.path = folder_.file("none.db")}).error().code(), ErrorCode::not_found);
+  EXPECT_FALSE(std::filesystem::exists(folder_.file("none.db")));
+  const std::string other = folder_.file("other.db");
+  ask(other, "CREATE TABLE customers(name TEXT)");
+  EXPECT_EQ(migrate_sqlite_store({.path = other}).error().code(), ErrorCode::not_a_store);
 }
 
 TEST_F(SqliteEngine, places_where_no_store_can_be_are_named) {
@@ -427,7 +557,8 @@ TEST_F(SqliteEngine, rows_that_make_no_sense_cost_themselves_only) {
       "UPDATE dagverk_job SET rank = -9223372036854775808, enqueued_us = 9223372036854775807, class = '' WHERE jid = "
       "'b'");
   ask(path_,
-      "INSERT INTO dagverk_node VALUES(77, '../../jobs.db', 'hostile', '', 'boot-1', -9223372036854775808, 0, 0)");
+      "INSERT INTO dagverk_node(id, lock_name, name, detail, boot_id, lease_boot_us, registered_us, identity) "
+      "VALUES(77, '../../jobs.db', 'hostile', '', 'boot-1', -9223372036854775808, 0, '../..')");
 
   const auto taken = take(*engine, by);
   ASSERT_EQ(taken.size(), 2U);
@@ -535,6 +666,59 @@ TEST_F(SqliteEngine, lock_files_go_with_their_nodes_and_a_lost_folder_leaves_the
   EXPECT_EQ(engine->run(op::Rescue{0, 10})->nodes, std::vector<jobs::NodeEpoch>{alive});
 }
 
+// --- one job's history -----------------------------------------------------------------------------------------------
+
+TEST_F(SqliteEngine, one_jobs_history_is_found_among_many_without_reading_them_all) {
+  SqliteOptions small = options();
+  small.journal_rows_limit = 6000;
+  auto engine = open();
+  const auto by = node(*engine);
+  constexpr int batches = 5;
+  for (int batch = 0; batch < batches; ++batch) {
+    op::Enqueue operation;
+    for (int index = 0; index < 1000; ++index) operation.jobs.push_back(job(concat("j", batch * 1000 + index), 1));
+    ASSERT_TRUE(engine->run(std::move(operation)));
+    ASSERT_TRUE(engine->run(finish_of(take(*engine, by, 1000))));
+  }
+  const auto kinds = [](const jobs::JournalPage& page) {
+    std::vector<jobs::JournalKind> all;
+    for (const jobs::JournalRow& row : page.rows) all.push_back(row.kind);
+    return all;
+  };
+  const std::vector whole{jobs::JournalKind::enqueued, jobs::JournalKind::started, jobs::JournalKind::finished};
+  for (const char* jid : {"j0", "j1023", "j2500", "j4999"}) {
+    const auto page = engine->run(op::ReadJournal{{0, 100, jid}}).value();
+    EXPECT_EQ(kinds(page), whole) << jid;
+    EXPECT_TRUE(page.at_end) << "15,000 rows, and one call was enough";
+  }
+  EXPECT_TRUE(engine->run(op::ReadJournal{{0, 100, "nobody"}})->at_end);
+  const auto first = engine->run(op::ReadJournal{{0, 1, "j2500"}}).value();
+  ASSERT_EQ(kinds(first), std::vector{jobs::JournalKind::enqueued});
+  const auto rest = engine->run(op::ReadJournal{{first.next, 100, "j2500"}}).value();
+  EXPECT_EQ(kinds(rest), (std::vector{jobs::JournalKind::started, jobs::JournalKind::finished}));
+
+  // What a filter says is believed only if it is one.
+  EXPECT_EQ(ask(path_, "UPDATE dagverk_journal_block SET filter = x'00'; SELECT count(*) FROM dagverk_journal_block"),
+            "14");
+  jobs::JournalPage found;
+  for (jobs::JournalPage page; !page.at_end || page.next == 0;) {
+    page = engine->run(op::ReadJournal{{found.next, 100, "j2500"}}).value();
+    found.next = page.next;
+    found.rows.insert(found.rows.end(), page.rows.begin(), page.rows.end());
+    if (page.at_end) break;
+  }
+  EXPECT_EQ(kinds(found), whole);
+
+  engine.reset();
+  engine = open(small);
+  ASSERT_TRUE(engine->run(enqueue_of("trims")));
+  for (int round = 0; round < 12; ++round) ASSERT_TRUE(engine->run(op::Beat{by, {}}));
+  EXPECT_EQ(ask(path_, "SELECT count(*) FROM dagverk_journal"), "6000");
+  EXPECT_EQ(ask(path_, "SELECT min(block) - (SELECT min(seq) >> 10 FROM dagverk_journal) FROM dagverk_journal_block"),
+            "0")
+      << "filters go with their rows";
+}
+
 // --- several connections and OS processes ----------------------------------------------------------------------------
 
 TEST_F(SqliteEngine, commits_of_others_are_noticed_and_own_ones_are_not_taken_for_theirs) {
@@ -558,6 +742,83 @@ TEST_F(SqliteEngine, commits_of_others_are_noticed_and_own_ones_are_not_taken_fo
   EXPECT_EQ(engine->changes().journal, own.journal + 1);
 }
 
+TEST_F(SqliteEngine, commits_that_make_no_job_ready_are_no_reason_to_look_for_jobs) {
+  const auto engine = open();
+  const auto other = open();
+  ASSERT_TRUE(other->run(enqueue_of("a")));
+  const auto by = node(*other);
+  const auto taken = take(*other, by);
+  ASSERT_TRUE(engine->look_for_foreign_commits());
+  const auto before = engine->changes();
+
+  ASSERT_TRUE(other->run(finish_of(taken)));
+  EXPECT_TRUE(engine->look_for_foreign_commits());
+  EXPECT_EQ(engine->changes().ready, before.ready);
+  EXPECT_EQ(engine->changes().journal, before.journal + 1);
+
+  ASSERT_TRUE(other->run(enqueue_of("b")));
+  ASSERT_TRUE(engine->run(op::Beat{node(*engine), {}}));
+  EXPECT_EQ(engine->changes().ready, before.ready + 1) << "a transaction sees what came before it without a look";
+}
+
+TEST_F(SqliteEngine, a_commit_that_makes_jobs_ready_rings_the_doorbells_of_others) {
+  const auto waiting = open();
+  auto bell = Doorbell::create(path_, "0a").value();
+  ASSERT_TRUE(waiting->run(op::AddBell{"0a"}).value());
+  const auto other = open();
+
+  ASSERT_TRUE(other->run(enqueue_of("a")));
+  EXPECT_TRUE(bell.take_rings());
+  EXPECT_FALSE(bell.take_rings());
+  const auto by = node(*other);
+  ASSERT_TRUE(other->run(finish_of(take(*other, by))));
+  EXPECT_FALSE(bell.take_rings()) << "nothing became ready";
+  ASSERT_TRUE(waiting->run(enqueue_of("b")));
+  EXPECT_FALSE(bell.take_rings()) << "nobody rings at his own door";
+
+  for (int index = 0; index < 1000; ++index) ASSERT_TRUE(other->run(enqueue_of(concat("c", index))));
+  EXPECT_TRUE(bell.take_rings()) << "a bell that nobody hears holds nobody up";
+
+  ASSERT_TRUE(waiting->run(op::RemoveBell{"0a"}).value());
+  ASSERT_TRUE(other->run(enqueue_of("d")));
+  EXPECT_FALSE(bell.take_rings());
+}
+
+TEST_F(SqliteEngine, doorbells_of_killed_processes_are_struck_out_and_names_lead_nowhere) {
+  const auto engine = open();
+  {
+    Child victim([&](int pipe) {
+      auto store = Engine::open(real_options(path_));
+      auto bell = Doorbell::create(path_, "0b");
+      tell(pipe, store && bell && (*store)->run(op::AddBell{"0b"}) ? "ready" : "error");
+      static_cast<void>(::pause());
+    });
+    ASSERT_EQ(victim.read(1), std::vector<std::string>{"ready"});
+    victim.kill();
+    victim.finish();
+  }
+  ask(path_, "INSERT INTO dagverk_bell VALUES('0c'), ('../../etc/passwd'); UPDATE dagverk_meta SET bell_changes = 77");
+  ASSERT_TRUE(std::filesystem::exists(path_ + ".nodes/0b.bell"));
+
+  ASSERT_TRUE(engine->run(enqueue_of("rings")));
+  ASSERT_TRUE(engine->run(enqueue_of("strikes")));
+
+  EXPECT_EQ(ask(path_, "SELECT count(*) FROM dagverk_bell"), "0");
+  EXPECT_FALSE(std::filesystem::exists(path_ + ".nodes/0b.bell"));
+}
+
+TEST_F(SqliteEngine, a_doorbell_far_down_the_file_system_rings_too) {
+  const std::string deep = folder_.file(std::string(100, 'a'));
+  std::filesystem::create_directory(deep);
+  const std::string path = concat(deep, "/jobs.db");
+  auto bell = Doorbell::create(path, "0d");
+  ASSERT_TRUE(bell) << bell.error().message();
+  BellRinger ringer(path);
+  EXPECT_TRUE(ringer.ring("0d"));
+  EXPECT_TRUE(bell->take_rings());
+  EXPECT_FALSE(ringer.ring("0e"));
+}
+
 TEST_F(SqliteEngine, waiting_for_another_writer_is_bounded_and_says_so) {
   SqliteOptions impatient = options();
   impatient.lock_wait = 0ms;
@@ -572,66 +833,6 @@ TEST_F(SqliteEngine, waiting_for_another_writer_is_bounded_and_says_so) {
 
   sqlite3_close(holder);
   EXPECT_TRUE(engine->run(enqueue_of("a")));
-}
-
-/// A child OS process that runs `work` with a pipe to tell what it has done; it does nothing that the parent's test
-/// framework would see.
-class Child {
- public:
-  explicit Child(const std::function<void(int)>& work) {
-    int ends[2];
-    EXPECT_EQ(::pipe2(ends, O_CLOEXEC), 0);
-    pid_ = ::fork();
-    if (pid_ == 0) {
-      ::close(ends[0]);
-      work(ends[1]);
-      ::_exit(0);
-    }
-    ::close(ends[1]);
-    from_ = ends[0];
-  }
-  Child(const Child&) = delete;
-  Child& operator=(const Child&) = delete;
-  ~Child() {
-    if (pid_ > 0) static_cast<void>(finish());
-    ::close(from_);
-  }
-
-  /// What the child tells until it ends or `lines` lines are there.
-  std::vector<std::string> read(std::size_t lines = SIZE_MAX) {
-    std::vector<std::string> told;
-    char c = 0;
-    while (told.size() < lines && ::read(from_, &c, 1) == 1) {
-      if (c == '\n') {
-        told.push_back(std::exchange(line_, {}));
-      } else {
-        line_.push_back(c);
-      }
-    }
-    return told;
-  }
-  void kill() const { ::kill(pid_, SIGKILL); }
-  int finish() {
-    int status = -1;
-    ::waitpid(std::exchange(pid_, -1), &status, 0);
-    return status;
-  }
-
- private:
-  pid_t pid_ = -1;
-  int from_ = -1;
-  std::string line_;
-};
-
-void tell(int pipe, const std::string& line) {
-  const std::string text = line + "\n";
-  if (::write(pipe, text.data(), text.size()) != static_cast<ssize_t>(text.size())) ::_exit(2);
-}
-
-SqliteOptions real_options(const std::string& path) {
-  SqliteOptions made;
-  made.path = path;
-  return made;
 }
 
 TEST_F(SqliteEngine, several_processes_may_create_the_store_at_once) {

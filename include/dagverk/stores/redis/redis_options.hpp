@@ -6,8 +6,12 @@
 #include "dagverk/net/redis_client.hpp"
 
 #include <cstddef>
+#include <cstdint>
 
 namespace dagverk::stores {
+
+/// Whose metrics pages are to show the runs of our jobs: Sidekiq changed the keys.
+enum class MetricsFormat : std::uint8_t { none, sidekiq_7, sidekiq_8 };
 
 /// How to open a Redis store.
 ///
@@ -36,8 +40,12 @@ struct RedisStoreOptions {
   Duration poll_interval = std::chrono::milliseconds(500);
   std::size_t watched_queues_limit = 16;  ///< queues noticed at once, a connection each
 
-  /// Elements that `find`, `remove` and `retry_now` look at for jobs of which it is not known where they are.
+  /// Elements that `find`, `remove`, `move` and `retry_now` look at for jobs of which it is not known where they are,
+  /// and how far from both ends of its queue a job may be to be taken out of it.
   std::size_t search_limit = 1'000'000;
+
+  /// Counts and lengths of runs, by class and minute, written with each heartbeat and when a node retires.
+  MetricsFormat metrics = MetricsFormat::none;
 
   jobs::CodecOptions codec = {};  ///< how payloads are read
   net::RedisIo* io = nullptr;     ///< null: a thread of its own

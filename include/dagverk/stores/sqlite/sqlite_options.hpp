@@ -14,8 +14,8 @@ namespace dagverk::stores {
 ///
 /// Lifetime: the clocks and the logger must outlive the store.
 struct SqliteOptions {
-  std::string path;  ///< the database file; created when missing, its folder is not. Node locks live in the folder
-                     ///< `<path>.nodes`
+  std::string path;  ///< the database file; created when missing, its folder is not. Node locks and doorbells live in
+                     ///< the folder `<path>.nodes`
 
   bool journal = true;                                      ///< false: no journal rows at all, whatever the jobs say
   std::size_t journal_rows_limit = 1'000'000;               ///< the oldest go first; about 150 bytes each
@@ -40,9 +40,9 @@ struct SqliteOptions {
   std::size_t waiting_size_limit = std::size_t{256} << 20U;
   std::size_t batch_count_limit = 512;  ///< operations in one transaction at most: bounds the lock's hold
 
-  /// How soon other OS processes' changes are noticed while somebody waits for one: then the file is asked at most
-  /// twice per interval.
-  Duration poll_interval = std::chrono::milliseconds(100);
+  /// While somebody waits for a change the file is asked this often, whether a doorbell rang or not. The doorbell and
+  /// the watch on the log are what makes waits short; this is for where the system gives neither.
+  Duration poll_interval = std::chrono::seconds(1);
 
   const Clock* clock = nullptr;           ///< null: the runtime's
   const BootClock* boot_clock = nullptr;  ///< null: the machine's; on a deterministic runtime, its clock

@@ -1,0 +1,354 @@
+#include "stores/redis/scripts_limits.hpp"
+
+#include "stores/redis/scripts.hpp"
+
+#include "dagverk/base/concat.hpp"
+#include "dagverk/jobs/limits.hpp"
+
+#include <chrono>
+#include <string>
+
+namespace dagverk::stores::redis {
+
+namespace {
+
+// A limit is `SLOTS COUNT MICROSECONDS KIND EPOCH` in `dagverk:limits`, under `q:QUEUE` or `k:NAME`; 0 slots, or a
+// count of 0: that part is not there. What was used of a rate is `AT USED` under `dagverk:rate:EPOCH:q:QUEUE` or
+// `dagverk:rate:EPOCH:k:KEY`, which expire when they say nothing any more: it means what RateMeter says, and another
+// epoch forgets it.
+constexpr std::string_view limits_text = R"lua(
+local limited = redis.call('EXISTS', 'dagverk:limits') == 1
+local next_turn = 0
+local function limit_of(id)
+  local text = limited and redis.call('HGET', 'dagverk:limits', id)
+  if not text then return nil end
+  local slots, count, per, kind, epoch = string.match(text, '^(%d+) (%d+) (%d+) (%a) (%d+)$')
+  if not slots then return nil end
+  local limit = {slots = tonumber(slots), count = tonumber(count), per = tonumber(per), kind = kind, epoch = epoch}
+  limit.spacing = math.ceil(limit.per / math.max(1, limit.count))
+  return limit
+end
+local function meter_of(limit, id)
+  id = 'dagverk:rate:' .. limit.epoch .. ':' .. id
+  local at, used = string.match(redis.call('GET', id) or '', '^(%-?%d+) (%d+)$')
+  at, used = tonumber(at or 0), tonumber(used or 0)
+  if limit.kind == 'b' then
+    at = math.min(math.max(at, now), now + limit.count * limit.spacing)
+    local tokens = limit.count - math.ceil((at - now) / limit.spacing)
+    return {id = id, at = at, used = 0, tokens = tokens, next = at - (limit.count - 1) * limit.spacing}
+  end
+  local begin = math.floor(now / limit.per) * limit.per
+  if at < begin then used = 0 end
+  if at > begin then used = limit.count end
+  return {id = id, at = begin, used = used, tokens = math.max(0, limit.count - used), next = begin + limit.per}
+end
+local function use_tokens(limit, meter, tokens)
+  if limit.kind == 'b' then
+    meter.at = meter.at + tokens * limit.spacing
+    meter.next = meter.next + tokens * limit.spacing
+  else
+    meter.used = meter.used + tokens
+  end
+  meter.tokens = meter.tokens - tokens
+  redis.call('SET', meter.id, int(meter.at) .. ' ' .. int(meter.used), 'PX', int(math.ceil(limit.per / 500) + 60000))
+end
+local function note_turn(meter)
+  if meter.tokens <= 0 and (next_turn == 0 or meter.next < next_turn) then next_turn = meter.next end
+end
+-- How many jobs of a queue may begin, of at most `wanted`, and how to tell how many did.
+local function room_in(queue, wanted)
+  local limit = limit_of('q:' .. queue)
+  if not limit then return wanted end
+  local room = wanted
+  if limit.slots > 0 then
+    local running = tonumber(redis.call('HGET', 'dagverk:q:' .. queue, 'running') or '0')
+    if counts[queue] then running = running + (counts[queue].running or 0) end
+    room = math.min(room, limit.slots - running)
+  end
+  if limit.count == 0 then return math.max(0, room) end
+  local meter = meter_of(limit, 'q:' .. queue)
+  note_turn(meter)
+  return math.max(0, math.min(room, meter.tokens)), function(begun)
+    if begun > 0 then use_tokens(limit, meter, begun) end
+    note_turn(meter)
+  end
+end
+-- Of how many queues with a limit there are jobs that run no more.
+local function freed_queues()
+  local freed = 0
+  if not limited then return 0 end
+  for queue, fields in pairs(counts) do
+    if (fields.running or 0) < 0 and redis.call('HEXISTS', 'dagverk:limits', 'q:' .. queue) == 1 then freed = freed + 1 end
+  end
+  return freed
+end
+)lua";
+
+// Keys. A job with a limit key carries a mark (see scripts.hpp), so that others are not looked into.
+// `dagverk:limit:used` counts the running jobs of each key, `dagverk:limit:runs` says which executions those are. Who
+// waits for a key is in the schedule like any other job, and in `dagverk:limit:line:KEY` by its jid, with its due time
+// in microseconds; what has left the schedule stays there until somebody meets it. `dagverk:limit:lines` has the keys
+// for which some wait.
+constexpr std::string_view keys_text = R"lua(
+local function key_of(element)
+  if string.sub(element, 1, 1) == '\30' then
+    local _, last, jid, queue, class, key = string.find(element, '^\30dgv1[JN] %-?%d+ (%d+) (%d+) (%d+) (%d+) ')
+    if not last then return nil end
+    jid, queue, class, key = tonumber(jid), tonumber(queue), tonumber(class), tonumber(key)
+    local names = last + jid + queue + class
+    return string.sub(element, names + 1, names + key), string.sub(element, last + 1, last + jid),
+           string.sub(element, last + jid + 1, last + jid + queue)
+  end
+  if string.sub(element, -3) ~= '\t\t ' and string.sub(element, -6) ~= '\t\t \t \t' then return nil end
+  local read, job = pcall(cjson.decode, element)
+  if not read or type(job) ~= 'table' or type(job.limit_key) ~= 'string' or type(job.jid) ~= 'string' then return nil end
+  return job.limit_key, job.jid, type(job.queue) == 'string' and job.queue or nil
+end
+local function name_of(key) return string.match(key, '^[^:]*') end
+local function line_of(key) return 'dagverk:limit:line:' .. key end
+local function score_of(due) return string.format('%.6f', due / 1000000) end
+local function waiting_element(jid, due)
+  local score = score_of(due)
+  for _, element in ipairs(redis.call('ZRANGEBYSCORE', 'schedule', score, score, 'LIMIT', 0, 100)) do
+    local _, found = key_of(element)
+    if found == jid then return element end
+  end
+end
+-- A run is over: gives its slot back, and promotes the first that waits for it to the front of its queue.
+local has_runs = redis.call('EXISTS', 'dagverk:limit:runs') == 1
+local woken = 0
+local function ended(execution)
+  local key = has_runs and redis.call('HGET', 'dagverk:limit:runs', execution)
+  if not key then return end
+  redis.call('HDEL', 'dagverk:limit:runs', execution)
+  if redis.call('HINCRBY', 'dagverk:limit:used', key, -1) <= 0 then redis.call('HDEL', 'dagverk:limit:used', key) end
+  local limit = limit_of('k:' .. name_of(key))
+  if not limit or limit.slots == 0 then return end -- a token does not come back
+  if not is_set('schedule') then return end
+  for _ = 1, 100 do
+    local first = redis.call('ZRANGE', line_of(key), 0, 0, 'WITHSCORES')
+    if #first == 0 then
+      redis.call('SREM', 'dagverk:limit:lines', key)
+      return
+    end
+    local jid = first[1]
+    local element = waiting_element(jid, tonumber(first[2]))
+    if element then
+      local _, _, queue = key_of(element)
+      queue = queue or 'default'
+      if not is_list('queue:' .. queue) then return end
+      redis.call('ZREM', 'schedule', element)
+      redis.call('RPUSH', 'queue:' .. queue, element)
+      redis.call('SADD', 'queues', queue)
+      place(jid, queue)
+      count(queue, 'scheduled', -1)
+      if told(element) then journal(11, queue, 'x', element) end
+      woken = woken + 1
+      return
+    end
+    redis.call('ZREM', line_of(key), jid)
+  end
+end
+)lua";
+
+// For the script that takes: `begin_one` says of an element that comes out of a queue whether it may begin, with its
+// key if it has one; or that it is held back, and where it belongs now; or that it must go back into its queue.
+constexpr std::string_view holding_text = R"lua(
+local held = 0
+local function turn_after(limit, meter, last)
+  if last < meter.next then return meter.next end
+  if limit.kind == 'b' then return last + limit.spacing end
+  local into = last % limit.per
+  return into + 1 < limit.count and last + 1 or last - into + limit.per
+end
+local function last_turn(key)
+  for _ = 1, 100 do
+    local last = redis.call('ZREVRANGE', line_of(key), 0, 0, 'WITHSCORES')
+    if #last == 0 then return 0 end
+    local due = tonumber(last[2])
+    if due <= now or string.sub(redis.call('GET', 'dagverk:job:' .. last[1]) or '', 1, 1) == 's' then return due end
+    redis.call('ZREM', line_of(key), last[1])
+  end
+  return 0
+end
+local function hold_back(element, queue, key, jid, own, limit, meter, memory)
+  local line = line_of(key)
+  local waited = redis.call('ZREM', line, jid) == 1
+  local due = now + slot_wait + held
+  if meter then
+    due = waited and meter.next or turn_after(limit, meter, last_turn(key))
+  elseif waited then
+    local first = redis.call('ZRANGE', line, 0, 0, 'WITHSCORES')
+    if first[2] and tonumber(first[2]) > now + slot_wait / 10 then due = tonumber(first[2]) - 1 end
+  end
+  local score, seconds = score_of(due), math.ceil((due - now) / 1000000) + memory
+  redis.call('ZADD', line, int(due), jid)
+  redis.call('EXPIRE', line, int(math.max(seconds, redis.call('TTL', line))))
+  redis.call('SADD', 'dagverk:limit:lines', key)
+  if redis.call('ZADD', 'schedule', score, element) == 1 then count(own, 'scheduled', 1) end
+  if own ~= queue then
+    count(queue, 'moved_out', 1)
+    count(own, 'moved_in', 1)
+  end
+  redis.call('HDEL', 'dagverk:jids', jid)
+  redis.call('HDEL', 'dagverk:jids:before', jid)
+  redis.call('SET', 'dagverk:job:' .. jid, 's' .. score .. ' ' .. own, 'EX', int(seconds))
+  if told(element) then journal(19, queue, 'x', element, 'd', cjson.encode({limit = name_of(key)})) end
+  held = held + 1
+  if held == moves_limit then next_turn = now + 1000 end
+end
+local function begin_one(element, queue, memory)
+  local key, jid, own = key_of(element)
+  if not key or key == '' then return 'take' end
+  local limit = limit_of('k:' .. name_of(key))
+  if limit then
+    local used = tonumber(redis.call('HGET', 'dagverk:limit:used', key) or '0')
+    local full = limit.slots > 0 and used >= limit.slots
+    local meter = not full and limit.count > 0 and meter_of(limit, 'k:' .. key) or nil
+    if full or meter and meter.tokens <= 0 then
+      if held >= moves_limit or not is_set('schedule') then return 'back' end
+      hold_back(element, queue, key, jid, own or queue, limit, meter, memory)
+      return 'held'
+    end
+    if meter then use_tokens(limit, meter, 1) end
+    redis.call('ZREM', line_of(key), jid)
+  end
+  redis.call('HINCRBY', 'dagverk:limit:used', key, 1)
+  return 'take', key
+end
+)lua";
+
+// What waits is to be looked at again, by everybody; of a key limit, what it holds back is due now.
+constexpr std::string_view changed_text = R"lua(
+local function next_epoch() return int(redis.call('HINCRBY', 'dagverk:total', 'limit_epoch', 1)) end
+local function changed(id)
+  redis.call('HINCRBY', 'dagverk:total', 'ready', 1)
+  if string.sub(id, 1, 2) ~= 'k:' or not is_set('schedule') then return end
+  local moved = 0
+  for _, key in ipairs(redis.call('SMEMBERS', 'dagverk:limit:lines')) do
+    if name_of(key) == string.sub(id, 3) and moved < 10000 then
+      local line = redis.call('ZRANGE', line_of(key), 0, 9999, 'WITHSCORES')
+      for index = 1, #line, 2 do
+        local jid = line[index]
+        local element = waiting_element(jid, tonumber(line[index + 1]))
+        if element then
+          local score = score_of(now + moved)
+          redis.call('ZADD', 'schedule', score, element)
+          redis.call('ZADD', line_of(key), int(now + moved), jid)
+          local hint = redis.call('GET', 'dagverk:job:' .. jid) or ''
+          local queue = string.match(hint, '^s%S+ (.*)$')
+          if queue then redis.call('SET', 'dagverk:job:' .. jid, 's' .. score .. ' ' .. queue, 'KEEPTTL') end
+          moved = moved + 1
+        end
+      end
+    end
+  end
+end
+)lua";
+
+// Sets or changes a limit: 1 done, 0 it was just so. Arguments: its id, what it says without its epoch, how many there
+// may be.
+constexpr std::string_view put_text = R"lua(
+local id, says, most = arg(), arg(), tonumber(arg())
+local old = redis.call('HGET', 'dagverk:limits', id)
+if not old and redis.call('HLEN', 'dagverk:limits') >= most then
+  return redis.error_reply('REFUSED there are ' .. most .. ' limits already; remove one')
+end
+local before, epoch = string.match(old or '', '^(.*) (%d+)$')
+if before == says then return 0 end
+local function kind_of(text) return string.gsub(text or '', '^%d+ (%d+) %d+ (%a)$', function(count, kind)
+  return count == '0' and 'none' or kind
+end) end
+if not epoch or kind_of(before) ~= kind_of(says) then epoch = next_epoch() end
+redis.call('HSET', 'dagverk:limits', id, says .. ' ' .. epoch)
+changed(id)
+return 1
+)lua";
+
+// 1 done, 0 there was none. Argument: id.
+constexpr std::string_view remove_text = R"lua(
+local id = arg()
+if redis.call('HDEL', 'dagverk:limits', id) == 0 then return 0 end
+changed(id)
+return 1
+)lua";
+
+// 1 done, 0 there is none. Argument: id.
+constexpr std::string_view reset_text = R"lua(
+local id = arg()
+local says = string.match(redis.call('HGET', 'dagverk:limits', id) or '', '^(.*) %d+$')
+if not says then return 0 end
+redis.call('HSET', 'dagverk:limits', id, says .. ' ' .. next_epoch())
+changed(id)
+return 1
+)lua";
+
+// All limits as of one moment: each with its id, what it says, and for each use key, running, waiting, tokens and when
+// the next one comes (empty: it has no rate).
+constexpr std::string_view list_text = R"lua(
+local answer = {}
+local function use(limit, id, key, running, waiting)
+  local tokens, next_at = '', ''
+  if limit.count > 0 then
+    local meter = meter_of(limit, id)
+    tokens, next_at = int(meter.tokens), int(meter.next)
+  end
+  return {key, running, waiting, tokens, next_at}
+end
+local keys_by_name, seen = {}, {}
+local function add_keys(keys)
+  for _, key in ipairs(keys) do
+    local keys_of_name = keys_by_name[name_of(key)] or {}
+    if not seen[key] then keys_of_name[#keys_of_name + 1] = key end
+    keys_by_name[name_of(key)] = keys_of_name
+    seen[key] = true
+  end
+end
+add_keys(redis.call('HKEYS', 'dagverk:limit:used'))
+for _, key in ipairs(redis.call('SMEMBERS', 'dagverk:limit:lines')) do
+  if redis.call('EXISTS', line_of(key)) == 1 then add_keys({key}) else redis.call('SREM', 'dagverk:limit:lines', key) end
+end
+for _, id in ipairs(redis.call('HKEYS', 'dagverk:limits')) do
+  local limit = limit_of(id)
+  if limit then
+    local name = string.sub(id, 3)
+    local uses = {}
+    if string.sub(id, 1, 2) == 'k:' then
+      for _, key in ipairs(keys_by_name[name] or {}) do
+        if #uses >= uses_limit then break end
+        local running = redis.call('HGET', 'dagverk:limit:used', key) or '0'
+        uses[#uses + 1] = use(limit, 'k:' .. key, key, running, int(redis.call('ZCARD', line_of(key))))
+      end
+    else
+      local running = redis.call('HGET', 'dagverk:q:' .. name, 'running') or '0'
+      uses[1] = use(limit, id, name, running, is_list('queue:' .. name) and int(redis.call('LLEN', 'queue:' .. name)) or '0')
+    end
+    answer[#answer + 1] = {id, redis.call('HGET', 'dagverk:limits', id), uses}
+  end
+end
+return answer
+)lua";
+
+std::string constants() {
+  return concat("local slot_wait, moves_limit, uses_limit = ",
+                std::chrono::duration_cast<std::chrono::microseconds>(jobs::limit_slot_wait).count(), ", ",
+                jobs::limit_moves_limit, ", ", jobs::limit_uses_limit, "\n");
+}
+
+net::RedisScript script(std::string_view text, bool may_drain, bool drains) {
+  return changing_script(concat(jids_source(), constants(), limits_text, keys_text, changed_text, text), may_drain,
+                         drains);
+}
+
+}  // namespace
+
+std::string limits_source() { return concat(constants(), limits_text, keys_text); }
+std::string holding_source() { return std::string(holding_text); }
+
+LimitScripts::LimitScripts(bool may_drain)
+    : put(script(put_text, may_drain, false)),
+      remove(script(remove_text, may_drain, true)),
+      list(script(list_text, may_drain, true)),
+      reset(script(reset_text, may_drain, true)) {}
+
+}  // namespace dagverk::stores::redis
