@@ -59,6 +59,9 @@ const SettingRow* find_row(std::string_view key) {
   return nullptr;
 }
 
+constexpr std::size_t verk_dead_jobs = 100;
+constexpr Duration verk_dead_age = std::chrono::hours(7 * 24);
+
 class Loader {
  public:
   explicit Loader(const ConfigurationSources& sources) : sources_(sources) {}
@@ -68,6 +71,7 @@ class Loader {
     read_environment();
     read_flags();
     settle_store();
+    settle_dead_set();
     settle_queues();
     check_jobs();
     if (!mistakes_.empty()) {
@@ -172,6 +176,12 @@ class Loader {
     configuration_.store_path = path_below(folder, "dagverk/dagverk.db");
   }
 
+  void settle_dead_set() {
+    if (!configuration_.verk_compatible) return;
+    if (!configuration_.origins.contains("dead.jobs")) configuration_.dead_jobs = verk_dead_jobs;
+    if (!configuration_.origins.contains("dead.age")) configuration_.dead_age = verk_dead_age;
+  }
+
   void settle_queues() {
     const auto concurrency_from = configuration_.origins.find("concurrency");
     const Origin concurrency_kind =
@@ -195,21 +205,37 @@ class Loader {
       settled.push_back({name, concurrency.value_or(otherwise), std::move(origin)});
     };
     if (!wishes_.empty()) {
+      configuration_.pools.clear();
       for (const QueueWish& wish : wishes_) add(wish.name, wish.concurrency, wish.origin);
-    } else if (!configuration_.queues.empty()) {
+    } else if (!configuration_.queues.empty() || !configuration_.pools.empty()) {
       for (const QueueSettings& queue : configuration_.queues) add(queue.name, std::nullopt, queue.origin);
     } else {
       add("default", std::nullopt, {});
       for (const JobSettings& job : configuration_.jobs) add(job.options.queue, std::nullopt, {});
     }
     configuration_.queues = std::move(settled);
+    for (PoolSettings& pool : configuration_.pools) {
+      if (pool.concurrency == 0 || concurrency_kind > Origin::file) pool.concurrency = configuration_.concurrency;
+      check_pool_name(pool);
+    }
     if (wishes_.empty()) warn_about_unserved();
+  }
+
+  void check_pool_name(const PoolSettings& pool) {
+    for (const QueueSettings& queue : configuration_.queues) {
+      if (queue.name != pool.name) continue;
+      mistakes_.add(pool.origin.place, concat("pools.", pool.name),
+                    "the queue of that name in [queues] has a pool of its own, so this one needs another name");
+    }
   }
 
   void warn_about_unserved() {
     for (const JobSettings& job : configuration_.jobs) {
-      const bool served = std::ranges::any_of(
-          configuration_.queues, [&](const QueueSettings& queue) { return queue.name == job.options.queue; });
+      const auto wanted = [&](const auto& queue) { return queue.name == job.options.queue; };
+      const bool served = std::ranges::any_of(configuration_.queues, wanted) ||
+                          std::ranges::any_of(configuration_.pools, [&](const PoolSettings& pool) {
+                            return std::ranges::any_of(pool.queues, wanted);
+                          });
       if (!served) {
         configuration_.warnings.push_back(concat(job.place, ": jobs.", job.name, ": its queue \"", job.options.queue,
                                                  "\" is not in [queues]; a worker with this file will not run it"));
@@ -225,6 +251,11 @@ class Loader {
       if (const auto good = registry.check(); !good) {
         mistakes_.add(job.place, concat("jobs.", job.name), good.error().message());
       }
+    }
+    for (const CronSettings& cron : configuration_.cron) {
+      jobs::JobRegistry registry;
+      registry.cron_json(cron.spec, cron.class_name, cron.args_json, cron.file);
+      if (const auto good = registry.check(); !good) mistakes_.add(cron.place, "cron", good.error().message());
     }
   }
 
@@ -266,10 +297,26 @@ std::map<std::string, std::string, std::less<>> current_environment() {
   return variables;
 }
 
+std::vector<jobs::PoolOptions> pools_of(const Configuration& configuration) {
+  std::vector<jobs::PoolOptions> pools;
+  pools.reserve(configuration.queues.size() + configuration.pools.size());
+  for (const QueueSettings& queue : configuration.queues) {
+    pools.push_back({.name = queue.name, .queues = {queue.name}, .concurrency = queue.concurrency});
+  }
+  for (const PoolSettings& pool : configuration.pools) {
+    pools.push_back(
+        {.name = pool.name, .queues = pool.queues, .concurrency = pool.concurrency, .threads = pool.threads});
+  }
+  return pools;
+}
+
 Result<Configuration> load_configuration(const ConfigurationSources& sources) { return Loader(sources).load(); }
 
 void define_commands(const Configuration& configuration, jobs::JobRegistry& registry) {
   for (const JobSettings& job : configuration.jobs) registry.define_command(job.name, job.command, job.options);
+  for (const CronSettings& cron : configuration.cron) {
+    registry.cron_json(cron.spec, cron.class_name, cron.args_json, cron.file);
+  }
 }
 
 std::string shown_store(const Configuration& configuration) {

@@ -41,11 +41,24 @@ Line describe(const jobs::Event& event) {
                   concat(labelled("", e.exception), ":", labelled("", e.message).substr(e.message.empty() ? 0 : 1))};
         }
         if constexpr (std::is_same_v<E, jobs::JobRetried>) return {"retries", concat("  due ", utc_text(e.due_at))};
+        if constexpr (std::is_same_v<E, jobs::JobSnoozed>) return {"snoozes", concat("  due ", utc_text(e.due_at))};
+        if constexpr (std::is_same_v<E, jobs::JobExpired>) return {"expired"};
+        if constexpr (std::is_same_v<E, jobs::StoreTrouble>) {
+          return {"store trouble", concat(labelled("", e.operation), labelled("", e.reason))};
+        }
+        if constexpr (std::is_same_v<E, jobs::StoreRecovered>) {
+          return {"store works", concat(labelled("", e.operation), "  after ", duration_text(e.at - e.failing_since))};
+        }
         if constexpr (std::is_same_v<E, jobs::JobDied>) return {"died", labelled("", e.reason)};
         if constexpr (std::is_same_v<E, jobs::JobDiscarded>) return {"discarded", labelled("", e.reason)};
         if constexpr (std::is_same_v<E, jobs::JobRescued>) return {"rescued", labelled("from ", e.from_node)};
         if constexpr (std::is_same_v<E, jobs::JobRequeued>) return {"requeued"};
         if constexpr (std::is_same_v<E, jobs::JobDeleted>) return {"deleted"};
+        if constexpr (std::is_same_v<E, jobs::JobMoved>) return {"moved", labelled("to ", e.job.queue)};
+        if constexpr (std::is_same_v<E, jobs::JobCancelled>) return {"cancelled"};
+        if constexpr (std::is_same_v<E, jobs::JobOverdue>) {
+          return {"overdue", concat(labelled("", e.cause), "  runs for ", duration_text(e.noticed_at - e.started_at))};
+        }
         if constexpr (std::is_same_v<E, jobs::QueueRunning>) return {"queue runs", labelled("", e.queue)};
         if constexpr (std::is_same_v<E, jobs::QueuePausing>) return {"queue pauses", labelled("", e.queue)};
         if constexpr (std::is_same_v<E, jobs::QueuePaused>) return {"queue paused", labelled("", e.queue)};

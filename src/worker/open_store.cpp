@@ -48,6 +48,8 @@ Result<std::unique_ptr<jobs::JobStore>> open_redis(RuntimeBase& runtime, const C
   options.journal_age_limit = configuration.journal_age;
   options.dead_count_limit = configuration.dead_jobs;
   options.dead_age_limit = configuration.dead_age;
+  if (configuration.metrics == "7") options.metrics = stores::MetricsFormat::sidekiq_7;
+  if (configuration.metrics == "8") options.metrics = stores::MetricsFormat::sidekiq_8;
   auto store = stores::open_redis_store(runtime, configuration.redis_url, std::move(options));
   if (!store) return store.error();
   return std::unique_ptr<jobs::JobStore>(std::move(*store));

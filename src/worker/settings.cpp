@@ -21,7 +21,11 @@ using Kind = SettingRow::Kind;
 
 constexpr std::size_t mistakes_limit = 20;
 constexpr std::string_view level_names[] = {"debug", "info", "warning", "error"};
-constexpr std::string_view manager_names[] = {"staged", "supervised"};
+constexpr std::string_view manager_names[] = {"staged", "supervised", "serial"};  // as in EventManagerKind
+constexpr std::string_view metrics_names[] = {"none", "7", "8"};
+constexpr std::string_view compatibility_names[] = {"sidekiq", "verk"};
+constexpr std::string_view timestamp_names[] = {"seconds", "millis"};
+constexpr std::string_view unknown_class_names[] = {"retry", "leave", "bury"};  // as in UnknownClass
 constexpr std::string_view socket_words[] = {"auto", "none"};
 
 std::int64_t number(const SettingValue& value) { return std::get<std::int64_t>(value); }
@@ -44,9 +48,10 @@ constexpr SettingRow rows[] = {
      [](Configuration& c, const SettingValue& v) { c.log_to = std::get<std::string>(v); }},
     {"socket", Kind::path, 0, 0, R"("auto", "none" or the path of a socket)",
      [](Configuration& c, const SettingValue& v) { c.socket = std::get<std::string>(v); }, socket_words},
-    {"events.manager", Kind::choice, 0, 0, R"("staged" or "supervised")",
+    {"events.manager", Kind::choice, 0, 0, R"("staged", "supervised" or "serial")",
      [](Configuration& c, const SettingValue& v) {
-       c.event_manager = std::get<std::string>(v) == "staged" ? EventManagerKind::staged : EventManagerKind::supervised;
+       const auto* const found = std::ranges::find(manager_names, std::get<std::string>(v));
+       c.event_manager = static_cast<EventManagerKind>(found - std::begin(manager_names));
      },
      manager_names},
     {"journal.enabled", Kind::boolean, 0, 0, "true or false",
@@ -59,6 +64,27 @@ constexpr SettingRow rows[] = {
      [](Configuration& c, const SettingValue& v) { c.dead_jobs = static_cast<std::size_t>(number(v)); }},
     {"dead.age", Kind::duration, 60, 86'400 * 3650L, R"(a duration from "1m" to "3650d", such as "180d")",
      [](Configuration& c, const SettingValue& v) { c.dead_age = duration(v); }},
+    {"metrics", Kind::choice, 0, 0, R"("none", "7" or "8")",
+     [](Configuration& c, const SettingValue& v) { c.metrics = std::get<std::string>(v); }, metrics_names},
+    {"heartbeat", Kind::duration, 1, 6, R"(a duration from "1s" to "6s", such as "5s")",
+     [](Configuration& c, const SettingValue& v) { c.heartbeat = duration(v); }},
+    {"tag", Kind::text, 0, 255, "a text of at most 255 bytes",
+     [](Configuration& c, const SettingValue& v) { c.tag = std::get<std::string>(v); }},
+    {"compatibility", Kind::choice, 0, 0, R"("sidekiq" or "verk")",
+     [](Configuration& c, const SettingValue& v) { c.verk_compatible = std::get<std::string>(v) == "verk"; },
+     compatibility_names},
+    {"timestamps", Kind::choice, 0, 0, R"("seconds" or "millis")",
+     [](Configuration& c, const SettingValue& v) {
+       c.timestamps =
+           std::get<std::string>(v) == "millis" ? jobs::TimestampFormat::millis : jobs::TimestampFormat::seconds;
+     },
+     timestamp_names},
+    {"unknown_class", Kind::choice, 0, 0, R"("retry", "leave" or "bury")",
+     [](Configuration& c, const SettingValue& v) {
+       const auto* const found = std::ranges::find(unknown_class_names, std::get<std::string>(v));
+       c.unknown_class = static_cast<jobs::UnknownClass>(found - std::begin(unknown_class_names));
+     },
+     unknown_class_names},
 };
 
 /// What the row's type makes of the value; none when it is not allowed.
@@ -71,6 +97,9 @@ std::optional<SettingValue> checked(const SettingRow& row, const SettingValue& v
       return *text;
     case Kind::log_targets:
       if (text == nullptr || !are_log_targets(*text)) return std::nullopt;
+      return *text;
+    case Kind::text:
+      if (text == nullptr || text->size() > static_cast<std::size_t>(row.max)) return std::nullopt;
       return *text;
     case Kind::choice:
       if (text == nullptr || std::ranges::find(row.words, *text) == row.words.end()) return std::nullopt;

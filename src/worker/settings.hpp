@@ -18,11 +18,11 @@ namespace dagverk::worker {
 using SettingValue = std::variant<std::string, std::int64_t, bool>;
 
 struct SettingRow {
-  enum class Kind : std::uint8_t { path, log_targets, count, duration, boolean, choice };
+  enum class Kind : std::uint8_t { path, log_targets, count, duration, boolean, choice, text };
 
   std::string_view key;  ///< `journal.age`; in the environment DAGVERK_JOURNAL_AGE
   Kind kind;
-  std::int64_t min = 0;  ///< count: the value; duration: seconds
+  std::int64_t min = 0;  ///< count: the value; duration: seconds; text: bytes
   std::int64_t max = 0;
   std::string_view allowed;  ///< for people
   /// The value was checked: a string for path, log_targets and choice, an integer for counts and durations
@@ -67,8 +67,14 @@ void apply_store(std::string_view url, const SettingOrigin& origin, std::string_
 /// `folder/path`, or `path` when it is absolute or there is no folder.
 [[nodiscard]] std::string path_below(std::string_view folder, std::string_view path);
 
-/// Reads the file into `configuration`, queues into `configuration.queues`. Errors: `configuration` when the file
-/// cannot be read at all; what is wrong in it goes to `mistakes`.
+/// Reads a file's bytes into `configuration`, queues into `configuration.queues`; `path` says what relative paths count
+/// from. Errors: `configuration` when the bytes are no TOML; what is wrong in them goes to `mistakes`.
+[[nodiscard]] Result<void> read_configuration_text(std::string_view text, const std::string& path,
+                                                   const std::string& shown_path, Configuration& configuration,
+                                                   Mistakes& mistakes);
+
+/// Reads the file into `configuration`, queues into `configuration.queues`. A pool without a concurrency has 0. Errors:
+/// `configuration` when the file cannot be read at all; what is wrong in it goes to `mistakes`.
 [[nodiscard]] Result<void> read_configuration_file(const std::string& path, const std::string& shown_path,
                                                    Configuration& configuration, Mistakes& mistakes);
 

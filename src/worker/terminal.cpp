@@ -2,6 +2,7 @@
 
 #include "dagverk/base/concat.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <fcntl.h>
 #include <poll.h>
@@ -14,6 +15,27 @@ void claim_standard_descriptors() noexcept {
   for (int descriptor = 0; descriptor <= 2; ++descriptor) {
     if (::fcntl(descriptor, F_GETFD) >= 0 || errno != EBADF) continue;
     [[maybe_unused]] const int opened = ::open("/dev/null", descriptor == 0 ? O_RDONLY : O_WRONLY);
+  }
+}
+
+void hide_passwords(int argc, char** argv) noexcept {
+  const auto hide = [](char* from, const char* to) {
+    for (; from < to; ++from) *from = '*';
+  };
+  for (int index = 1; index < argc; ++index) {
+    char* const begin = argv[index];
+    const std::string_view word(begin);
+    const std::size_t scheme = word.find("://");
+    if (scheme == std::string_view::npos) continue;
+    const std::size_t user = scheme + 3;
+    const std::size_t path = std::min(word.find('/', user), word.size());
+    const std::size_t at = word.substr(0, path).rfind('@');
+    const std::size_t colon = word.find(':', user);
+    if (at != std::string_view::npos && at > user && colon < at) hide(begin + colon + 1, begin + at);
+    // Some put it into the query.
+    if (const std::size_t query = word.find('?'); query != std::string_view::npos) {
+      hide(begin + query + 1, begin + word.size());
+    }
   }
 }
 

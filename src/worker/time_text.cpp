@@ -54,8 +54,6 @@ class Cutter {
   std::string_view left_;
 };
 
-std::string two(unsigned value) { return concat(value < 10 ? "0" : "", value); }
-
 std::optional<WallTime> parse_calendar(std::string_view text) {
   Cutter cut(text);
   const auto year = cut.number(4);
@@ -112,18 +110,7 @@ std::optional<WallTime> parse_calendar(std::string_view text) {
 
 }  // namespace
 
-std::string utc_text(WallTime time) {
-  const auto milliseconds = chrono::floor<chrono::milliseconds>(time);
-  const auto day = chrono::floor<chrono::days>(milliseconds);
-  const chrono::year_month_day date(day);
-  const chrono::hh_mm_ss clock(milliseconds - day);
-  const auto fraction = static_cast<unsigned>(clock.subseconds().count());
-  return concat(static_cast<int>(date.year()), "-", two(static_cast<unsigned>(date.month())), "-",
-                two(static_cast<unsigned>(date.day())), "T", two(static_cast<unsigned>(clock.hours().count())), ":",
-                two(static_cast<unsigned>(clock.minutes().count())), ":",
-                two(static_cast<unsigned>(clock.seconds().count())), ".", fraction < 100 ? "0" : "", two(fraction),
-                "Z");
-}
+std::string utc_text(WallTime time) { return jobs::utc_text(time); }
 
 Result<WallTime> parse_time(std::string_view text) {
   if (const auto calendar = parse_calendar(text)) return *calendar;

@@ -1,11 +1,14 @@
 #include "dagverk/worker/work_command.hpp"
 
 #include "worker/event_printer.hpp"
+#include "worker/look.hpp"
 #include "worker/node_socket.hpp"
+#include "worker/reload.hpp"
 #include "worker/signal_watch.hpp"
 #include "worker/worker_log.hpp"
 
 #include "dagverk/base/concat.hpp"
+#include "dagverk/event/serial_event_manager.hpp"
 #include "dagverk/event/staged_event_manager.hpp"
 #include "dagverk/event/supervised_event_manager.hpp"
 #include "dagverk/jobs/event_hub.hpp"
@@ -35,6 +38,7 @@ constexpr OptionSyntax options[] = {
     {'q', "queue", "NAME[:N]", "serve this queue, N jobs at once; may be repeated"},
     {'c', "concurrency", "N", "jobs at once of queues that state none (10)"},
     {'\0', "stop-timeout", "TIME", "how long running jobs may go on after SIGTERM (25s)"},
+    {'\0', "look-only", {}, "say what would be taken, take and change nothing, and end"},
 };
 
 constexpr Duration double_signal = std::chrono::milliseconds(300);
@@ -84,6 +88,11 @@ std::string queue_list(const Configuration& configuration) {
   for (const QueueSettings& queue : configuration.queues) {
     list += concat(list.empty() ? "" : ", ", queue.name, ":", queue.concurrency);
   }
+  for (const PoolSettings& pool : configuration.pools) {
+    list += concat(list.empty() ? "" : ", ", pool.queues.front().name);
+    for (auto queue = pool.queues.begin() + 1; queue != pool.queues.end(); ++queue) list += concat("+", queue->name);
+    list += concat(":", pool.concurrency);
+  }
   return list;
 }
 
@@ -107,17 +116,25 @@ void greet(const ParsedLine& line, const WorkProgram& program, const Configurati
 /// What ends the worker: signals, asked for one after the other, until the node is down.
 class Stopper {
  public:
-  Stopper(SignalWatch& signals, const ParsedLine& line, const WorkProgram& program, const Configuration& configuration,
-          WorkerLog& log)
+  Stopper(SignalWatch& signals, const ParsedLine& line, const WorkProgram& program, Configuration configuration,
+          WorkerLog& log, Logger& logger)
       : signals_(signals),
+        line_(line),
         program_(program),
+        configuration_(std::move(configuration)),
         log_(log),
-        timeout_(configuration.stop_timeout),
+        logger_(logger),
         quiet_(line.has("quiet")) {}
 
   /// Nobody reads the events any more: stop in order. From any thread.
   void output_closed() {
     output_closed_.store(true);
+    signals_.wake();
+  }
+
+  /// Somebody asks from elsewhere that the node stop: in order. From any thread.
+  void stop_asked() {
+    stop_asked_.store(true);
     signals_.wake();
   }
 
@@ -128,14 +145,9 @@ class Stopper {
     SteadyTime first_signal{};
     while (!stopped.load()) {
       const int signal = signals_.next();
-      if (signal == 0 && !output_closed_.load()) continue;
-      if (signal == SIGUSR1) {
-        quiet(node);
-        continue;
-      }
-      // Of a terminal it means that the terminal is gone; a service is told to look at its files again.
-      if (signal == SIGHUP && ::isatty(STDIN_FILENO) == 0) {
-        log_.reopen();
+      if (signal == 0 && !output_closed_.load() && !stop_asked_.exchange(false)) continue;
+      if (!ends(signal)) {
+        obey(signal, node);
         continue;
       }
       if (stopping.joinable()) {
@@ -145,12 +157,12 @@ class Stopper {
         ::_exit(128 + signal);
       }
       if (!quiet_) {
-        say(program_.name,
-            concat("stopping: running jobs have ", duration_text(timeout_), "; once more stops at once"));
+        say(program_.name, concat("stopping: running jobs have ", duration_text(configuration_.stop_timeout),
+                                  "; once more stops at once"));
       }
       first_signal = system_clock().steady_now();
-      stopping = std::jthread([&] {
-        report = node.stop(timeout_);
+      stopping = std::jthread([&, timeout = configuration_.stop_timeout] {
+        report = node.stop(timeout);
         stopped.store(true);
         signals_.wake();
       });
@@ -160,16 +172,57 @@ class Stopper {
   }
 
  private:
+  /// Of a terminal SIGHUP means that the terminal is gone; a service is told to look at its files again.
+  static bool ends(int signal) {
+    return signal == 0 || signal == SIGTERM || signal == SIGINT || (signal == SIGHUP && ::isatty(STDIN_FILENO) != 0);
+  }
+
+  void obey(int signal, jobs::Node& node) {
+    if (signal == SIGHUP) {
+      log_.reopen();
+      reload(node);
+    } else if (signal == SIGTTIN) {
+      node.dump();
+    } else {
+      quiet(node);
+    }
+  }
+
+  /// Reads the configuration again, and says what can change while the worker runs and what cannot.
+  void reload(jobs::Node& node) {
+    const auto fresh = configuration_of(line_, work_flags(line_));
+    if (!fresh) {
+      logger_.error("configuration.refused", {{"error", fresh.error().message()}});
+      say(program_.name, concat("not reloaded:\n", as_errors(fresh.error().message())));
+      return;
+    }
+    const auto report = apply_reload(configuration_, *fresh, node, log_);
+    if (!report) {
+      logger_.error("configuration.refused", {{"error", report.error().message()}});
+      say(program_.name, concat("reloaded in part: ", report.error().message()));
+      return;
+    }
+    for (const std::string& change : report->applied) logger_.info("configuration.applied", {{"change", change}});
+    for (const std::string& key : report->needs_restart) {
+      logger_.warning("configuration.needs_restart", {{"key", key}});
+      say(program_.name, concat("warning: ", key, " has changed; that needs a restart"));
+    }
+    if (!quiet_) say(program_.name, concat("reloaded: ", report->applied.size(), " changes"));
+  }
+
   void quiet(jobs::Node& node) {
-    const auto quieted = node.quiet();
-    say(program_.name, quieted ? "takes no more jobs" : concat("error: ", quieted.error().message()));
+    node.quiet();
+    say(program_.name, "takes no more jobs");
   }
 
   SignalWatch& signals_;
+  const ParsedLine& line_;
   const WorkProgram& program_;
+  Configuration configuration_;  // as it is in force
   WorkerLog& log_;
-  const Duration timeout_;
+  Logger& logger_;
   const bool quiet_;
+  std::atomic<bool> stop_asked_ = false;
   std::atomic<bool> output_closed_ = false;
 };
 
@@ -182,6 +235,7 @@ void say_goodbye(const WorkProgram& program, const jobs::NodeStopReport& report)
 std::unique_ptr<EventManager<jobs::Event>> make_event_manager(Runtime& runtime, EventManagerKind kind) {
   switch (kind) {
     case EventManagerKind::supervised: return std::make_unique<SupervisedEventManager<jobs::Event>>(runtime);
+    case EventManagerKind::serial: return std::make_unique<SerialEventManager<jobs::Event>>(runtime);
     case EventManagerKind::staged: break;
   }
   return std::make_unique<StagedEventManager<jobs::Event>>(runtime);
@@ -231,18 +285,35 @@ void end_events(EventManager<jobs::Event>& events, const WorkProgram& program) {
   if (missed > 0) say(program.name, concat(missed, " events were not printed: standard output was too slow"));
 }
 
+/// What a worker would take, on standard output. No node, no socket, and no store where there is none.
+ExitCode look_only(const ParsedLine& line, const WorkProgram& program, const Configuration& configuration,
+                   const jobs::JobRegistry& registry) {
+  if (configuration.redis_url.empty() && ::access(configuration.store_path.c_str(), F_OK) != 0) {
+    return fail(program, Error(ErrorCode::not_found, concat("store ", configuration.store_path, ": does not exist")));
+  }
+  set_stderr_log_level(configuration.log_level);
+  Runtime runtime;
+  const auto store = open_store(runtime, configuration, MissingStore::refuse);
+  if (!store) return fail(program, store.error());
+  const auto outlook = look(runtime, **store, configuration, registry);
+  if (!outlook) return fail(program, outlook.error());
+  const std::string text = line.has("json") ? outlook_json(*outlook) : outlook_text(*outlook);
+  return write_all(STDOUT_FILENO, text) == Written::failed ? ExitCode::failed : ExitCode::done;
+}
+
 ExitCode work(const ParsedLine& line, const WorkProgram& program, SignalWatch& signals) {
   const auto configuration = configuration_of(line, work_flags(line));
   if (!configuration) return fail(program, configuration.error());
   auto registry = make_registry(program, *configuration);
   if (!registry) return fail(program, registry.error());
+  if (line.has("look-only")) return look_only(line, program, *configuration, *registry);
 
   set_stderr_log_level(configuration->log_level);
   LoggerRelay logger;
   Runtime runtime({.logger = &logger});
   const auto log = WorkerLog::start(runtime, logger, *configuration);
   if (!log) return fail(program, log.error());
-  Stopper stopper(signals, line, program, *configuration, **log);
+  Stopper stopper(signals, line, program, *configuration, **log, logger);
   auto store = open_store(runtime, *configuration, MissingStore::create);
   if (!store) return fail(program, store.error());
   const std::unique_ptr<EventManager<jobs::Event>> events = make_event_manager(runtime, configuration->event_manager);
@@ -253,10 +324,16 @@ ExitCode work(const ParsedLine& line, const WorkProgram& program, SignalWatch& s
   jobs::EventHubSink sink(*events);
   jobs::NodeOptions node_options;
   node_options.events = &sink;
+  node_options.backoff = configuration->verk_compatible ? jobs::BackOff::verk : jobs::BackOff::sidekiq;
+  node_options.unknown_class = configuration->unknown_class;
+  node_options.codec.timestamps = configuration->timestamps;
   node_options.detail = node_detail(*socket ? (*socket)->path() : std::string());
-  for (const QueueSettings& queue : configuration->queues) {
-    node_options.pools.push_back({.name = queue.name, .queues = {queue.name}, .concurrency = queue.concurrency});
-  }
+  node_options.pools = pools_of(*configuration);
+  node_options.stop_timeout = configuration->stop_timeout;
+  node_options.heartbeat = configuration->heartbeat;
+  node_options.tag = configuration->tag;
+  if (!program.version.empty()) node_options.version = concat("dagverk ", program.version);
+  node_options.on_stop_signal = [&stopper] { stopper.stop_asked(); };
   const std::size_t classes = registry->classes().size();
   auto node = jobs::Node::start(runtime, **store, std::move(*registry), std::move(node_options));
   if (!node) return fail(program, node.error());
@@ -277,7 +354,7 @@ ExitCode work(const ParsedLine& line, const WorkProgram& program, SignalWatch& s
 std::span<const OptionSyntax> work_options() noexcept { return options; }
 
 ExitCode run_work(const ParsedLine& line, const WorkProgram& program) {
-  SignalWatch signals({SIGTERM, SIGINT, SIGHUP, SIGUSR1});
+  SignalWatch signals({SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGTSTP, SIGTTIN});
   return work(line, program, signals);
 }
 

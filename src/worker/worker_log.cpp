@@ -59,21 +59,32 @@ Result<std::unique_ptr<WorkerLog>> WorkerLog::start(Runtime& runtime, LoggerRela
                                                     const Configuration& configuration) {
   auto pipeline = LogPipeline::start(runtime);
   if (!pipeline) return pipeline.error();
+  std::vector<std::string> backends;
   for (const std::string_view target : log_targets(configuration.log_to)) {
     auto spec = any_backend_from_text(std::string(target), target);
     if (!spec) return spec.error();
     spec->severity_min = severity_of(configuration.log_level);
+    backends.push_back(spec->name);
     if (auto added = (*pipeline)->add_backend(std::move(*spec)); !added) {
       return Error(ErrorCode::configuration, concat("log.to: ", target, ": ", added.error().message()));
     }
   }
-  return std::unique_ptr<WorkerLog>(new WorkerLog(runtime, relay, std::move(*pipeline)));
+  return std::unique_ptr<WorkerLog>(new WorkerLog(runtime, relay, std::move(*pipeline), std::move(backends)));
 }
 
-WorkerLog::WorkerLog(Runtime& runtime, LoggerRelay& relay, std::unique_ptr<LogPipeline> pipeline) noexcept
-    : runtime_(runtime), relay_(relay), pipeline_(std::move(pipeline)) {
+WorkerLog::WorkerLog(Runtime& runtime, LoggerRelay& relay, std::unique_ptr<LogPipeline> pipeline,
+                     std::vector<std::string> backends) noexcept
+    : runtime_(runtime), relay_(relay), pipeline_(std::move(pipeline)), backends_(std::move(backends)) {
   watch_fatal_signals(*pipeline_);
   relay_.relay_to(pipeline_->logger());
+}
+
+Result<void> WorkerLog::set_level(LogLevel level) {
+  set_stderr_log_level(level);
+  for (const std::string& backend : backends_) {
+    if (auto set = pipeline_->set_severity_min(backend, severity_of(level)); !set) return set;
+  }
+  return {};
 }
 
 WorkerLog::~WorkerLog() {

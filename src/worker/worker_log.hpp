@@ -7,6 +7,8 @@
 #include "dagverk/worker/configuration.hpp"
 
 #include <memory>
+#include <string>
+#include <vector>
 
 namespace dagverk::worker {
 
@@ -29,13 +31,17 @@ class WorkerLog {
 
   /// Files that somebody has moved are opened anew under their names.
   void reopen() noexcept { pipeline_->reopen(); }
+  /// Of all backends, from now on.
+  [[nodiscard]] Result<void> set_level(LogLevel level);
 
  private:
-  WorkerLog(Runtime& runtime, LoggerRelay& relay, std::unique_ptr<LogPipeline> pipeline) noexcept;
+  WorkerLog(Runtime& runtime, LoggerRelay& relay, std::unique_ptr<LogPipeline> pipeline,
+            std::vector<std::string> backends) noexcept;
 
   Runtime& runtime_;
   LoggerRelay& relay_;
   std::unique_ptr<LogPipeline> pipeline_;
+  std::vector<std::string> backends_;
 };
 
 }  // namespace dagverk::worker

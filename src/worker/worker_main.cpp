@@ -28,6 +28,7 @@ int worker_main(int argc, char** argv, const DefineJobs& define_jobs, const Defi
   const std::string name = printable(path);
 
   std::vector<std::string> words(argv + std::min(argc, 1), argv + argc);
+  hide_passwords(argc, argv);
   if (!words.empty() && words.front() == "work") words.erase(words.begin());
   const CommandSyntax syntax{
       .name = "[work]", .summary = "Runs jobs until it is told to stop.", .options = work_options()};

@@ -1,11 +1,14 @@
 #include "dagverk/worker/configuration.hpp"
 
+#include "support/temporary_folder.hpp"
+
 #include <gtest/gtest.h>
 
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <string>
 #include <string_view>
 #include <sys/stat.h>
@@ -19,13 +22,9 @@ using namespace std::chrono_literals;
 class ConfigurationTest : public testing::Test {
  protected:
   void SetUp() override {
-    std::string name = (std::filesystem::temp_directory_path() / "dagverk-configuration-XXXXXX").string();
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    folder_ = name;
-    sources_.working_directory = name;
+    sources_.working_directory = folder_.string();
     sources_.environment = {{"HOME", "/anna"}};
   }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
 
   void write(std::string_view text, const std::string& name = "dagverk.toml") const {
     std::ofstream(folder_ / name) << text;
@@ -43,7 +42,8 @@ class ConfigurationTest : public testing::Test {
   [[nodiscard]] std::string mistake() const { return std::string(fault().message()); }
   [[nodiscard]] std::string below(std::string_view name) const { return (folder_ / name).string(); }
 
-  std::filesystem::path folder_;
+  TemporaryFolder temporary_;
+  const std::filesystem::path folder_ = temporary_.path();
   ConfigurationSources sources_;
 };
 
@@ -58,6 +58,19 @@ TEST_F(ConfigurationTest, without_anything_there_are_defaults) {
   EXPECT_EQ(configuration.stop_timeout, 25s);
   EXPECT_TRUE(configuration.journal);
   EXPECT_TRUE(configuration.origins.empty());
+}
+
+TEST_F(ConfigurationTest, who_comes_from_verk_may_keep_its_delays_and_limits) {
+  EXPECT_FALSE(load().verk_compatible);
+  write("compatibility = \"verk\"\ntimestamps = \"millis\"\nunknown_class = \"leave\"\n[dead]\nage = \"1d\"\n");
+  const Configuration configuration = load();
+  EXPECT_TRUE(configuration.verk_compatible);
+  EXPECT_EQ(configuration.timestamps, jobs::TimestampFormat::millis);
+  EXPECT_EQ(configuration.unknown_class, jobs::UnknownClass::leave);
+  EXPECT_EQ(configuration.dead_jobs, 100U);
+  EXPECT_EQ(configuration.dead_age, 24h) << "what is set stays";
+  write("compatibility = \"resque\"\n");
+  EXPECT_EQ(mistake(), R"(dagverk.toml:1: compatibility: got "resque"; allowed: "sidekiq" or "verk")");
 }
 
 TEST_F(ConfigurationTest, log_lines_may_go_to_urls_which_are_looked_at) {
@@ -113,12 +126,21 @@ env = ["PATH"]
 env_set = { TOKEN = "hush", B = "2" }
 kill_grace = "2s"
 journal = false
+expires_in = "10m"
+retry_for = "2d"
+limits = { cpu = "90s", memory = "512MiB", open_files = 64, file_size = "0B" }
+output = "log"
+output_kept = "100B"
+snooze = "10m"
+exit_codes = { 1 = "done", 75 = "snooze", 65 = "bury" }
 )");
   const Configuration configuration = load();
   const JobSettings* job = configuration.find_job("Mail::Send");
   ASSERT_NE(job, nullptr);
   EXPECT_EQ(job->command.run[0], below("./send.sh"));
   EXPECT_EQ(job->options.timeout, 90min);
+  EXPECT_EQ(job->options.expires_in, 10min);
+  EXPECT_EQ(job->options.retry.retry_for, 48h);
   EXPECT_EQ(job->options.queue, "mail");
   EXPECT_EQ(job->options.retry.max_retries, 3U);
   EXPECT_EQ(job->options.retry.delays, (std::vector<Duration>{1s, 250ms}));
@@ -129,6 +151,15 @@ journal = false
   EXPECT_EQ(job->command.environment_set,
             (std::vector<std::pair<std::string, std::string>>{{"TOKEN", "hush"}, {"B", "2"}}));
   EXPECT_EQ(job->command.kill_grace, 2s);
+  EXPECT_EQ(job->command.limits,
+            (OsProcessLimits{
+                .cpu_time = 90s, .address_space_bytes = 512U << 20U, .open_files_count = 64, .file_size_bytes = 0}));
+  EXPECT_EQ(job->command.output, jobs::CommandOutput::log);
+  EXPECT_EQ(job->command.output_kept_bytes, 100U);
+  EXPECT_EQ(job->command.snooze_delay, 10min);
+  EXPECT_EQ(job->command.exit_codes,
+            (std::map<int, jobs::CommandExit>{
+                {1, jobs::CommandExit::done}, {65, jobs::CommandExit::bury}, {75, jobs::CommandExit::snooze}}));
   // Without [queues] a worker serves default and the queues of its jobs.
   ASSERT_EQ(configuration.queues.size(), 2U);
   EXPECT_EQ(configuration.queues[1].name, "mail");
@@ -150,6 +181,71 @@ TEST_F(ConfigurationTest, flags_win_over_the_environment_over_the_file) {
   EXPECT_EQ(configuration.origins.at("concurrency").kind, Origin::flag);
   EXPECT_EQ(configuration.origins.at("stop_timeout").place, "DAGVERK_STOP_TIMEOUT");
   EXPECT_EQ(configuration.origins.at("log_level").place, "dagverk.toml:3");
+}
+
+TEST_F(ConfigurationTest, pools_serve_several_queues_in_strict_order_or_by_weights) {
+  write(
+      "concurrency = 7\n[pools.main]\nqueues = [[\"critical\", 3], [\"default\", 1]]\nconcurrency = 20000\nthreads = "
+      "5\n"
+      "[pools.slow]\nqueues = [\"reports\", \"exports\"]\n");
+  const Configuration configuration = load();
+  EXPECT_TRUE(configuration.queues.empty());
+  const std::vector<jobs::PoolOptions> pools = pools_of(configuration);
+  ASSERT_EQ(pools.size(), 2U);
+  EXPECT_EQ(pools[0].name, "main");
+  EXPECT_EQ(pools[0].queues, (std::vector<jobs::PoolQueue>{{"critical", 3}, {"default", 1}}));
+  EXPECT_EQ(pools[0].concurrency, 20'000U);
+  EXPECT_EQ(pools[0].threads, 5U);
+  EXPECT_EQ(pools[1].queues, (std::vector<jobs::PoolQueue>{"reports", "exports"}));
+  EXPECT_EQ(pools[1].concurrency, 7U);
+  EXPECT_EQ(pools[1].threads, 0U);
+  write("[queues]\nmail = 2\n[pools.slow]\nqueues = [\"reports\"]\n");
+  EXPECT_EQ(pools_of(load()).size(), 2U);
+  sources_.flags = {{"queue", "only:3", "--queue"}};
+  ASSERT_EQ(pools_of(load()).size(), 1U);  // what is asked for by hand replaces it all
+  EXPECT_EQ(pools_of(load())[0].name, "only");
+  sources_.flags = {{"concurrency", "4", "--concurrency"}};
+  EXPECT_EQ(pools_of(load())[1].concurrency, 4U);
+}
+
+TEST_F(ConfigurationTest, jobs_that_recur_are_read_and_their_mistakes_told) {
+  write(
+      "[cron.nightly]\nschedule = \"30 2 * * *\"\nclass = \"Report\"\nargs = [\"all\", 7, true, 1.5]\n"
+      "zone = \"UTC\"\nmissed = \"all\"\n[cron.\"on the hour\"]\nschedule = \"@hourly\"\nclass = \"Tick\"\n"
+      "queue = \"fast\"\n[jobs.Report]\nrun = [\"true\"]\nqueue = \"slow\"\n");
+  jobs::JobRegistry registry;
+  define_commands(load(), registry);
+  const std::vector<jobs::CronEntry> entries = registry.cron_entries();
+  ASSERT_EQ(entries.size(), 2U);
+  EXPECT_EQ(entries[0].name, "nightly");
+  EXPECT_EQ(entries[0].schedule, "30 2 * * *");
+  EXPECT_EQ(entries[0].class_name, "Report");
+  EXPECT_EQ(entries[0].args_json, R"(["all",7,true,1.5])");
+  EXPECT_EQ(entries[0].missed, jobs::MissedRuns::all);
+  EXPECT_EQ(entries[0].queue, "slow");
+  EXPECT_EQ(entries[0].origin, "dagverk.toml");
+  EXPECT_EQ(entries[1].name, "on the hour");
+  EXPECT_EQ(entries[1].queue, "fast");
+  EXPECT_EQ(entries[1].missed, jobs::MissedRuns::once);
+  const std::pair<std::string_view, std::string_view> rows[] = {
+      {"cron = 1", "dagverk.toml:1: cron: got 1; allowed: tables such as [cron.nightly]"},
+      {"[cron.a]\nclass = \"A\"", "dagverk.toml:1: cron.a: has no schedule"},
+      {"[cron.a]\nschedule = \"@daily\"", "dagverk.toml:1: cron.a: has no class"},
+      {"[cron.a]\nschedule = 5\nclass = \"A\"",
+       R"(dagverk.toml:2: cron.a.schedule: got 5; allowed: a line such as "30 2 * * MON-FRI" or "@daily")"},
+      {"[cron.a]\nschedule = \"@daily\"\nclass = \"A\"\nmissed = \"twice\"",
+       R"(dagverk.toml:4: cron.a.missed: got "twice"; allowed: skip, once, all)"},
+      {"[cron.a]\nschedule = \"@daily\"\nclass = \"A\"\nargs = [[1]]",
+       R"(dagverk.toml:4: cron.a.args: got a list; allowed: a list of texts, numbers, true and false, such as ["all", 7])"},
+      {"[cron.a]\nschedule = \"@daily\"\nclas = \"A\"\nclass = \"A\"",
+       "dagverk.toml:3: cron.a.clas: no such key; did you mean class?"},
+      {"[cron.a]\nschedule = \"0 24 * * *\"\nclass = \"A\"",
+       R"(dagverk.toml:1: cron: cron entry "a": schedule "0 24 * * *": hour "24" must be 0 to 23; type for example 3, 8-18 or */2)"},
+  };
+  for (const auto& [text, expected] : rows) {
+    write(text);
+    EXPECT_EQ(mistake(), expected) << text;
+  }
 }
 
 TEST_F(ConfigurationTest, queues_come_from_flags_the_environment_or_the_file) {
@@ -228,6 +324,18 @@ TEST_F(ConfigurationTest, each_mistake_names_its_place_key_value_and_what_is_all
       {"log_level = \"loud\"",
        R"(dagverk.toml:1: log_level: got "loud"; allowed: "debug", "info", "warning" or "error")"},
       {"queues = 3", "dagverk.toml:1: queues: got 3; allowed: lines such as default = 10"},
+      {"[pools.a]\nconcurrency = 3",
+       "dagverk.toml:1: pools.a: has no queues; it says what it serves: a list of queues: [\"high\", \"low\"] in "
+       "strict order, [[\"high\", 3], [\"low\", 1]] by weights from 1 to 1000"},
+      {"[pools.a]\nqueues = [\"x\"]\nthreads = 1025",
+       "dagverk.toml:3: pools.a.threads: got 1025; allowed: a whole number from 1 to 1024"},
+      {"[pools.a]\nqueues = [[\"x\", 0]]",
+       "dagverk.toml:2: pools.a.queues: got a list; allowed: a list of queues: [\"high\", \"low\"] in strict order, "
+       "[[\"high\", 3], [\"low\", 1]] by weights from 1 to 1000"},
+      {"[pools.a]\nqueues = [\"x\", \"x\"]", "dagverk.toml:2: pools.a.queues: queue \"x\" is there twice"},
+      {"[queues]\na = 1\n[pools.a]\nqueues = [\"x\"]",
+       "dagverk.toml:3: pools.a: the queue of that name in [queues] has a pool of its own, so this one needs another "
+       "name"},
       {"[queues]\ndefault = 0",
        "dagverk.toml:2: queues.default: got 0; allowed: its concurrency, a whole number from 1 to 1024"},
       {"[queues]\ndefault = 1.5",
@@ -252,6 +360,36 @@ TEST_F(ConfigurationTest, each_mistake_names_its_place_key_value_and_what_is_all
        R"(dagverk.toml:3: jobs.A.env_set.TOKEN: allowed: NAME = "text" for each variable)"},
       {"[jobs.A]\nrun = [\"{0}\"]",
        R"(dagverk.toml:1: jobs.A: job class "A": run must begin with an executable's name, not with an argument: "{0}")"},
+      {"[jobs.A]\nrun = [\"sh\", \"-c\", \"rm {0}\"]",
+       R"(dagverk.toml:1: jobs.A: job class "A": run must not put an argument into a script, where it would be code: "rm {0}"; write $1 there and add "sh", "{0}" behind it)"},
+      {"[jobs.A]\nrun = [\"x\"]\nenv = [\"A=B\"]",
+       R"(dagverk.toml:1: jobs.A: job class "A": "A=B" is not the name of a variable)"},
+      {"[jobs.A]\nrun = [\"x\"]\nlimits = 5",
+       R"(dagverk.toml:3: jobs.A.limits: got 5; allowed: a table such as { memory = "512MiB" })"},
+      {"[jobs.A]\nrun = [\"x\"]\nlimits = { memmory = \"1GiB\" }",
+       "dagverk.toml:3: jobs.A.limits.memmory: no such key; did you mean memory?"},
+      {"[jobs.A]\nrun = [\"x\"]\nlimits = { memory = 1024 }",
+       R"(dagverk.toml:3: jobs.A.limits.memory: got 1024; allowed: a size from "1MiB" to "1024TiB", such as "512MiB")"},
+      {"[jobs.A]\nrun = [\"x\"]\nlimits = { memory = \"512 MB\" }",
+       R"(dagverk.toml:3: jobs.A.limits.memory: got "512 MB"; allowed: a size from "1MiB" to "1024TiB", such as "512MiB")"},
+      {"[jobs.A]\nrun = [\"x\"]\nlimits = { file_size = \"99999999999999999TiB\" }",
+       R"(dagverk.toml:3: jobs.A.limits.file_size: got "99999999999999999TiB"; allowed: a size from "0B" to "1024TiB", such as "100MiB")"},
+      {"[jobs.A]\nrun = [\"x\"]\nlimits = { cpu = \"500ms\" }",
+       R"(dagverk.toml:3: jobs.A.limits.cpu: got "500ms"; allowed: a duration of CPU time from "1s" to "366d", such as "30s")"},
+      {"[jobs.A]\nrun = [\"x\"]\nlimits = { open_files = 0 }",
+       "dagverk.toml:3: jobs.A.limits.open_files: got 0; allowed: a whole number from 8 to 1048576"},
+      {"[jobs.A]\nrun = [\"x\"]\noutput = \"json\"",
+       R"(dagverk.toml:3: jobs.A.output: got "json"; allowed: result, log, plain)"},
+      {"[jobs.A]\nrun = [\"x\"]\noutput_kept = \"2KiB\"",
+       R"(dagverk.toml:3: jobs.A.output_kept: got "2KiB"; allowed: a size from "0B" to "1KiB")"},
+      {"[jobs.A]\nrun = [\"x\"]\nsnooze = \"367d\"",
+       R"(dagverk.toml:3: jobs.A.snooze: got "367d"; allowed: a duration from "0s" to "366d", such as "10m")"},
+      {"[jobs.A]\nrun = [\"x\"]\nexit_codes = { 0 = \"bury\" }",
+       "dagverk.toml:3: jobs.A.exit_codes.0: is no exit code; allowed: 1 to 255"},
+      {"[jobs.A]\nrun = [\"x\"]\nexit_codes = { EX_TEMPFAIL = \"snooze\" }",
+       "dagverk.toml:3: jobs.A.exit_codes.EX_TEMPFAIL: is no exit code; allowed: 1 to 255"},
+      {"[jobs.A]\nrun = [\"x\"]\nexit_codes = { 75 = \"later\" }",
+       R"(dagverk.toml:3: jobs.A.exit_codes.75: got "later"; allowed: done, retry, snooze, discard, bury)"},
       {"[jobs.Mail.Send]\nrun = [\"x\"]",
        R"(dagverk.toml:1: jobs.Mail.Send: a class name with dots needs quotes: [jobs."Mail.Send"])"},
       {"store = \"sqlite::memory:\"",

@@ -1,6 +1,7 @@
 // The node's socket: what tools may ask, what wrong requests cost, and that one who does not read costs nobody else.
 #include "worker/node_socket.hpp"
 
+#include "support/temporary_folder.hpp"
 #include "worker/node_protocol.hpp"
 
 #include "dagverk/event/staged_event_manager.hpp"
@@ -43,10 +44,6 @@ jobs::Event event_of(std::string jid, std::string queue = "mail", std::string te
 class NodeSocketTest : public testing::Test {
  protected:
   void SetUp() override {
-    std::string name = (std::filesystem::temp_directory_path() / "dagverk-socket-XXXXXX").string();
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    folder_ = name;
-    path_ = name + "/node.sock";
     auto socket = NodeSocket::open(path_, events_);
     ASSERT_TRUE(socket) << socket.error().message();
     socket_ = std::move(*socket);
@@ -54,7 +51,6 @@ class NodeSocketTest : public testing::Test {
   void TearDown() override {
     socket_.reset();
     EXPECT_FALSE(std::filesystem::exists(path_));
-    std::filesystem::remove_all(folder_);
   }
 
   [[nodiscard]] NodeClient client() const { return std::move(NodeClient::connect(path_).value()); }
@@ -83,8 +79,9 @@ class NodeSocketTest : public testing::Test {
 
   Runtime runtime_{RuntimeOptions{.workers = 2, .logger = &null_logger()}};
   StagedEventManager<jobs::Event> events_{runtime_};
-  std::filesystem::path folder_;
-  std::string path_;
+  TemporaryFolder temporary_;
+  const std::filesystem::path folder_ = temporary_.path();
+  const std::string path_ = temporary_.file("node.sock");
   std::unique_ptr<NodeSocket> socket_;
 };
 

@@ -4,6 +4,8 @@
 #include "dagverk/base/log.hpp"
 #include "dagverk/base/result.hpp"
 #include "dagverk/jobs/job_registry.hpp"
+#include "dagverk/jobs/node_options.hpp"
+#include "dagverk/jobs/wire_time.hpp"
 
 #include <chrono>
 #include <cstddef>
@@ -37,6 +39,15 @@ struct QueueSettings {
   SettingOrigin origin = {};
 };
 
+/// One pool of the file: `[pools.NAME]`.
+struct PoolSettings {
+  std::string name;
+  std::vector<jobs::PoolQueue> queues = {};
+  std::size_t concurrency = 0;
+  std::size_t threads = 0;  ///< as jobs::PoolOptions
+  SettingOrigin origin = {};
+};
+
 /// One command job of the file: `[jobs.Name]`.
 struct JobSettings {
   std::string name;
@@ -45,12 +56,22 @@ struct JobSettings {
   std::string place = {};  ///< `dagverk.toml:7`
 };
 
+/// One job of the file that recurs: `[cron.NAME]`.
+struct CronSettings {
+  jobs::CronSpec spec;
+  std::string class_name = {};
+  std::string args_json = "[]";
+  std::string file = {};   ///< as it is named to people
+  std::string place = {};  ///< `dagverk.toml:7`
+};
+
 /// Which event manager brings a worker's events to their handlers.
-enum class EventManagerKind : std::uint8_t { staged, supervised };
+enum class EventManagerKind : std::uint8_t { staged, supervised, serial };
 
 /// Everything that can be configured, complete and checked.
 ///
-/// Bounds: a file has at most configuration_size_limit bytes, 1000 queues and 10,000 job classes.
+/// Bounds: a file has at most configuration_size_limit bytes, 1000 queues, 1000 pools, 10,000 job classes and
+///         1000 jobs that recur.
 struct Configuration {
   std::string file = {};         ///< the file that was read; empty: none
   std::string store_path = {};   ///< the SQLite file; absolute, or relative to the working directory. Empty: Redis
@@ -68,9 +89,19 @@ struct Configuration {
   Duration journal_age = std::chrono::hours(7 * 24);
   std::size_t dead_jobs = 10'000;  ///< the oldest go first
   Duration dead_age = std::chrono::hours(180 * 24);
+  std::string metrics = "none";                  ///< on Redis: whose metrics pages show our runs: `7`, `8`, `none`
+  Duration heartbeat = std::chrono::seconds(5);  ///< of a worker
+  std::string tag = {};                          ///< of a worker, for people: which program, which release
 
-  std::vector<QueueSettings> queues = {};  ///< never empty; in the order of the file or the flags
+  /// Verk's delays before a retry, and, unless they are set, its limits of the dead set: 100 jobs, 7 days.
+  bool verk_compatible = false;
+  jobs::UnknownClass unknown_class = jobs::UnknownClass::retry;       ///< what a worker does with it
+  jobs::TimestampFormat timestamps = jobs::TimestampFormat::seconds;  ///< how a worker writes times into payloads
+
+  std::vector<QueueSettings> queues = {};  ///< each with a pool of its own; in the order of the file or the flags
+  std::vector<PoolSettings> pools = {};    ///< in the order of the file; never both none of these and no queues
   std::vector<JobSettings> jobs = {};      ///< in the order of the file
+  std::vector<CronSettings> cron = {};     ///< in the order of the file
 
   /// Where each scalar setting came from, by its key: `store`, `journal.age`, …
   std::map<std::string, SettingOrigin, std::less<>> origins = {};
@@ -108,7 +139,11 @@ struct ConfigurationSources {
 ///         owner may write is refused.
 [[nodiscard]] Result<Configuration> load_configuration(const ConfigurationSources& sources);
 
-/// Defines the file's command jobs. Errors: `already_exists`-like mistakes are the registry's: ask its `check`.
+/// A worker's pools: one for each of its queues, then those of the file.
+[[nodiscard]] std::vector<jobs::PoolOptions> pools_of(const Configuration& configuration);
+
+/// Defines the file's command jobs, and its jobs that recur. Errors: `already_exists`-like mistakes are the registry's:
+/// ask its `check`.
 void define_commands(const Configuration& configuration, jobs::JobRegistry& registry);
 
 /// The store for people: `sqlite:FILE`, or the URL of a Redis server without passwords.

@@ -22,6 +22,10 @@ void claim_standard_descriptors() noexcept;
 /// One line of talk on standard error: `PROGRAM: TEXT`. Several lines when the text has several.
 void say(std::string_view program, std::string_view text) noexcept;
 
+/// Overwrites the passwords of URLs in a program's arguments with `*`, so that nobody's `ps` shows them from then on.
+/// Call it once the arguments have been copied.
+void hide_passwords(int argc, char** argv) noexcept;
+
 /// `error: ` before each line of `text`.
 [[nodiscard]] std::string as_errors(std::string_view text);
 
