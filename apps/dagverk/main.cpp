@@ -9,54 +9,50 @@
 #include <csignal>
 #include <exception>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace dagverk::app {
 
 std::span<const Command* const> all_commands() noexcept {
   static constexpr const Command* commands[] = {
-      &dev_command,
-      &work_command,
-      &enqueue_command,
-      &job_list_command,
-      &job_show_command,
-      &job_retry_command,
-      &job_delete_command,
-      &queue_list_command,
-      &handler_list_command,
-      &handler_show_command,
-      &handler_start_command,
-      &handler_stop_command,
-      &handler_restart_command,
-      &events_tail_command,
-      &stats_command,
-      &config_check_command,
-      &version_command,
-      &help_command,
+      &dev_command,          &work_command,          &enqueue_command,       &job_list_command,
+      &job_show_command,     &job_why_command,       &job_logs_command,      &job_retry_command,
+      &job_move_command,     &job_cancel_command,    &job_delete_command,    &queue_list_command,
+      &queue_show_command,   &queue_peek_command,    &queue_pause_command,   &queue_resume_command,
+      &queue_clear_command,  &queue_limit_command,   &limit_list_command,    &limit_show_command,
+      &limit_set_command,    &limit_remove_command,  &limit_reset_command,   &cron_list_command,
+      &cron_show_command,    &cron_next_command,     &cron_run_command,      &cron_pause_command,
+      &cron_resume_command,  &cron_add_command,      &cron_remove_command,   &node_list_command,
+      &node_show_command,    &node_quiet_command,    &node_stop_command,     &handler_list_command,
+      &handler_show_command, &handler_start_command, &handler_stop_command,  &handler_restart_command,
+      &events_tail_command,  &stats_command,         &store_export_command,  &store_import_command,
+      &store_check_command,  &store_backup_command,  &store_migrate_command, &config_check_command,
+      &completion_command,   &version_command,       &help_command,
   };
   return commands;
 }
 
-namespace {
-
-/// What the verbs of a noun do together.
-std::string_view summary_of(std::string_view noun) {
-  if (noun == "job") return "Lists, shows, retries and deletes jobs.";
+std::string_view noun_summary(std::string_view noun) noexcept {
+  if (noun == "job") return "Lists, shows, explains, retries, moves and deletes jobs.";
+  if (noun == "queue") return "Lists, shows, pauses, limits and clears queues.";
+  if (noun == "limit") return "Lists, sets and removes limits of queues and keys.";
+  if (noun == "cron") return "Lists, adds, pauses and removes jobs that recur.";
+  if (noun == "node") return "Shows, quiets and stops the nodes that work on the jobs.";
+  if (noun == "store") return "Moves, checks and copies whole stores.";
   if (noun == "handler") return "Shows and controls the event handlers of running nodes.";
   return {};
 }
 
-}  // namespace
-
 std::string overview() {
-  std::string text = "usage: dagverk COMMAND [OPTION…]\n\nBackground jobs on an embedded store.\n\n";
+  std::string text = "usage: dagverk COMMAND [OPTION…]\n\n";
   std::vector<std::pair<std::string, std::string_view>> rows;  // a command, or a noun with its verbs
   for (const Command* command : all_commands()) {
     const std::string_view name = command->syntax.name;
     const std::string_view noun = name.substr(0, name.find(' '));
     if (noun.size() < name.size() && !rows.empty() && rows.back().first.starts_with(concat(noun, " "))) {
       rows.back().first += concat("|", name.substr(noun.size() + 1));
-      rows.back().second = summary_of(noun);
+      rows.back().second = noun_summary(noun);
     } else {
       rows.emplace_back(name, command->syntax.summary);
     }
@@ -105,8 +101,11 @@ void make_singular(std::vector<std::string>& words) {
   if (words.empty()) return;
   if (words.front() == "jobs") words.front() = "job";
   if (words.front() == "queues") words.front() = "queue";
+  if (words.front() == "crons") words.front() = "cron";
+  if (words.front() == "nodes") words.front() = "node";
   if (words.front() == "handlers") words.front() = "handler";
   if (words.front() == "event") words.front() = "events";
+  if (words.front() == "stores") words.front() = "store";
 }
 
 std::string quoted(std::string_view word) { return concat("\"", worker::printable(word, 60), "\""); }
@@ -191,7 +190,9 @@ int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);
   dagverk::app::Output out;
   try {
-    const ExitCode code = dagverk::app::run({argv + (argc > 0 ? 1 : 0), argv + argc}, out);
+    std::vector<std::string> words(argv + (argc > 0 ? 1 : 0), argv + argc);
+    dagverk::worker::hide_passwords(argc, argv);
+    const ExitCode code = dagverk::app::run(std::move(words), out);
     return static_cast<int>(out.finish(code));
   } catch (const std::exception& exception) {
     out.complain(dagverk::concat("error: ", exception.what()));

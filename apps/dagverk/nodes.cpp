@@ -23,6 +23,7 @@ Result<std::vector<ReachedNode>> reach_nodes(const ParsedLine& line, const Outpu
   const auto wanted = line.value("node");
   std::vector<std::string_view> names;
   for (const jobs::NodeInfo& node : *nodes) {
+    if (node.foreign) continue;
     names.push_back(node.name);
     if (wanted && node.name != *wanted) continue;
     const std::string socket = worker::socket_of_node(node.detail);

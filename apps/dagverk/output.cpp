@@ -80,10 +80,14 @@ void Output::configure(const worker::ParsedLine& line) {
   const char* no_colour = std::getenv("NO_COLOR");
   const char* terminal = std::getenv("TERM");
   const bool dumb = terminal == nullptr || std::string_view(terminal) == "dumb";
-  colour_ = !json_ && !plain_ && (no_colour == nullptr || *no_colour == '\0') && !dumb && ::isatty(STDOUT_FILENO) != 0;
+  const char* force = std::getenv("CLICOLOR_FORCE");
+  const bool forced = force != nullptr && *force != '\0' && std::string_view(force) != "0";
+  colour_ = !json_ && !plain_ && (no_colour == nullptr || *no_colour == '\0') &&
+            (forced || (!dumb && ::isatty(STDOUT_FILENO) != 0));
 }
 
 bool Output::print(std::string_view text) {
+  erase();
   if (state_ == worker::Written::all) state_ = worker::write_all(STDOUT_FILENO, text);
   return state_ == worker::Written::all;
 }
@@ -126,9 +130,24 @@ bool Output::end_table() {
 }
 
 void Output::say(std::string_view text) const {
-  if (!quiet_) worker::say("dagverk", text);
+  if (!quiet_) complain(text);
 }
-void Output::complain(std::string_view text) const { worker::say("dagverk", text); }
+void Output::complain(std::string_view text) const {
+  erase();
+  worker::say("dagverk", text);
+}
+
+bool Output::can_draw() const {
+  const char* terminal = std::getenv("TERM");
+  return !quiet_ && terminal != nullptr && std::string_view(terminal) != "dumb" && ::isatty(STDERR_FILENO) != 0;
+}
+void Output::draw(std::string_view line) const {
+  drawn_ = worker::write_all(STDERR_FILENO, concat("\r", line, "\x1b[K")) == worker::Written::all;
+}
+void Output::erase() const {
+  if (drawn_) static_cast<void>(worker::write_all(STDERR_FILENO, "\r\x1b[K"));
+  drawn_ = false;
+}
 
 worker::ExitCode Output::fail(const Error& error) const {
   complain(worker::as_errors(error.message()));

@@ -60,6 +60,12 @@ class Output {
   void complain(std::string_view text) const;
   [[nodiscard]] worker::ExitCode fail(const Error& error) const;
 
+  /// Whether a line on standard error can be drawn over: it is a terminal, and talk is wanted.
+  [[nodiscard]] bool can_draw() const;
+  /// Draws a line in the place of the one drawn before. Whatever else is said or printed erases it first.
+  void draw(std::string_view line) const;
+  void erase() const;
+
   /// How the program ends, given how the command did: a full disk under standard output is a failure, a closed one is
   /// not.
   [[nodiscard]] worker::ExitCode finish(worker::ExitCode code);
@@ -69,6 +75,7 @@ class Output {
   bool plain_ = false;
   bool quiet_ = false;
   bool colour_ = false;
+  mutable bool drawn_ = false;
   worker::Written state_ = worker::Written::all;
   std::vector<std::vector<std::string>> rows_;
   bool has_heading_ = false;

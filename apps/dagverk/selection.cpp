@@ -15,10 +15,8 @@ namespace {
 using jobs::ItemOutcome;
 using jobs::JobState;
 
-constexpr JobState every_state[] = {JobState::running, JobState::ready, JobState::retrying, JobState::scheduled,
-                                    JobState::dead};
-
 constexpr OptionSyntax options[] = {
+    {'\0', "to", "QUEUE", "the queue to move them into"},
     {'\0', "all", {}, "all jobs of the state, instead of named ones"},
     {'\0', "state", "STATE", "with --all: ready, scheduled, retrying, dead; several with commas"},
     {'q', "queue", "NAME", "with --all: of this queue"},
@@ -34,7 +32,8 @@ Error wrong_flag(std::string_view flag, std::string_view value, std::string_view
 
 }  // namespace
 
-const std::span<const OptionSyntax> bulk_options = options;
+const std::span<const OptionSyntax> move_options = options;
+const std::span<const OptionSyntax> bulk_options = move_options.subspan(1);
 
 Result<std::size_t> count_option(const ParsedLine& line, std::string_view option, std::size_t otherwise,
                                  std::size_t max) {
@@ -123,19 +122,22 @@ Result<Selection> select_jobs(Session& session, const ParsedLine& line, const st
   return selection;
 }
 
-bool confirmed(const ParsedLine& line, const Output& out, std::string_view verb, std::size_t count, bool careful) {
+bool confirmed(const ParsedLine& line, const Output& out, std::string_view verb, std::size_t count, bool careful,
+               std::string_view noun) {
+  const std::string_view plural = count == 1 ? "" : "s";
   if (count > 1 || line.has("dry-run")) {
-    out.say(concat(line.has("dry-run") ? "would " : "", verb, line.has("dry-run") ? " " : ": ", count,
-                   count == 1 ? " job" : " jobs"));
+    out.say(
+        concat(line.has("dry-run") ? "would " : "", verb, line.has("dry-run") ? " " : ": ", count, " ", noun, plural));
   }
   if (line.has("dry-run")) return false;
   if (line.has("yes") || count <= 1 || !careful) return true;
   if (::isatty(STDIN_FILENO) == 0 || ::isatty(STDERR_FILENO) == 0) {
-    out.complain(concat("error: to ", verb, " ", count, " jobs without a terminal, say --yes"));
+    out.complain(concat("error: to ", verb, " ", count, " ", noun, plural, " without a terminal, say --yes"));
     return false;
   }
   // Without a newline, so that the answer stands beside the question.
-  static_cast<void>(worker::write_all(STDERR_FILENO, concat("dagverk: ", verb, " ", count, " jobs? [y/N] ")));
+  static_cast<void>(
+      worker::write_all(STDERR_FILENO, concat("dagverk: ", verb, " ", count, " ", noun, plural, "? [y/N] ")));
   char answer = 'n';
   return ::read(STDIN_FILENO, &answer, 1) == 1 && (answer == 'y' || answer == 'Y');
 }
@@ -157,8 +159,9 @@ ExitCode report_outcomes(Output& out, std::string_view done_word, const Selectio
     }
     ++(outcomes[index] == ItemOutcome::missing ? missing : refused);
     tell(jid, to_string(outcomes[index]));
-    // Ready jobs have nothing to wait for; to a store they are not among those that can be moved.
-    const bool ready = outcomes[index] == ItemOutcome::missing && selection.jobs[index].state == JobState::ready;
+    // Ready jobs have nothing to wait for; to a store they are not among those that can be retried.
+    const bool ready = done_word == "retried" && outcomes[index] == ItemOutcome::missing &&
+                       selection.jobs[index].state == JobState::ready;
     out.complain(concat("error: job ", worker::printable(jid), ready ? ": is in its queue already" : ": is ",
                         ready ? "" : to_string(outcomes[index])));
   }

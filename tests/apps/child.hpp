@@ -27,7 +27,9 @@ class Child {
     std::string folder;
     std::vector<std::string> environment;
     std::string input = {};
-    int output = -1;  ///< standard output goes there; -1: to `read_line` and `wait`; -2: closed
+    int errors = -1;      ///< standard error goes there; -1: to `wait`
+    int input_from = -1;  ///< standard input comes from there; -1: `input`
+    int output = -1;      ///< standard output goes there; -1: to `read_line` and `wait`; -2: closed
   };
 
   Child(const std::vector<std::string>& words, const World& world) {
@@ -38,13 +40,13 @@ class Child {
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_addchdir_np(&actions, world.folder.c_str());
-    posix_spawn_file_actions_adddup2(&actions, in[0], STDIN_FILENO);
+    posix_spawn_file_actions_adddup2(&actions, world.input_from >= 0 ? world.input_from : in[0], STDIN_FILENO);
     if (world.output == -2) {
       posix_spawn_file_actions_addclose(&actions, STDOUT_FILENO);
     } else {
       posix_spawn_file_actions_adddup2(&actions, world.output >= 0 ? world.output : out[1], STDOUT_FILENO);
     }
-    posix_spawn_file_actions_adddup2(&actions, err[1], STDERR_FILENO);
+    posix_spawn_file_actions_adddup2(&actions, world.errors >= 0 ? world.errors : err[1], STDERR_FILENO);
     std::vector<char*> argv;
     for (const std::string& word : words) argv.push_back(const_cast<char*>(word.c_str()));
     argv.push_back(nullptr);
@@ -103,6 +105,7 @@ class Child {
     ::close(out_);
     out_ = -1;
   }
+  [[nodiscard]] pid_t pid() const noexcept { return pid_; }
   void kill(int signal) const { ::kill(pid_, signal); }
 
   Outcome wait() {

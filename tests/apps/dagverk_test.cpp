@@ -1,5 +1,7 @@
 // The built command, run as people and scripts run it: each test has a folder, a store and a home of its own.
 #include "apps/child.hpp"
+#include "apps/command_fixture.hpp"
+#include "stores/sqlite/store_version_1.hpp"
 #include "support/redis_server.hpp"
 
 #include <gtest/gtest.h>
@@ -7,8 +9,14 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <ctime>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
+#include <memory>
+#include <poll.h>
+#include <pty.h>
+#include <sstream>
 #include <string>
 #include <string_view>
 #include <sys/stat.h>
@@ -17,74 +25,25 @@
 namespace dagverk::app {
 namespace {
 
-using Words = std::vector<std::string>;
-
-class Dagverk : public testing::Test {
- protected:
-  void SetUp() override {
-    std::signal(SIGPIPE, SIG_IGN);
-    std::string name = (std::filesystem::temp_directory_path() / "dagverk-apps-XXXXXX").string();
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    folder_ = name;
-    world_.folder = name;
-    world_.environment = {"HOME=" + name, "PATH=/usr/bin:/bin", "TZ=UTC", "XDG_RUNTIME_DIR=" + name};
-  }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
-
-  void write(const std::string& name, std::string_view text) const {
-    std::ofstream(folder_ / name) << text;
-    ::chmod((folder_ / name).c_str(), 0644);
-  }
-  [[nodiscard]] static Words command(Words words, const std::string& program = DAGVERK_COMMAND) {
-    words.insert(words.begin(), program);
-    return words;
-  }
-  Outcome run(Words words, const std::string& input = {}) const {
-    Child::World world = world_;
-    world.input = input;
-    return Child(command(std::move(words)), world).wait();
-  }
-  /// A job's jid, enqueued.
-  std::string enqueue(Words words) const {
-    words.insert(words.begin(), "enqueue");
-    const Outcome outcome = run(words);
-    EXPECT_EQ(outcome.code, 0) << outcome.err;
-    return outcome.out.substr(0, outcome.out.size() - 1);
-  }
-  /// The figure of that name in `stats`.
-  int stat(const std::string& name) const {
-    const Outcome outcome = run({"stats", "--plain"});
-    EXPECT_EQ(outcome.code, 0) << outcome.err;
-    const std::size_t at = ("\n" + outcome.out).find("\n" + name + "\t");
-    return at == std::string::npos ? -1 : std::atoi(outcome.out.c_str() + at + name.size() + 1);
-  }
-
-  std::filesystem::path folder_;
-  Child::World world_;
-};
-
 bool contains(std::string_view text, std::string_view part) { return text.find(part) != std::string_view::npos; }
 std::ptrdiff_t lines(std::string_view text) { return std::ranges::count(text, '\n'); }
 
+/// The commands that the reference has a section about.
+std::vector<Words> all_commands_of(const std::string& reference) {
+  std::vector<Words> commands;
+  std::istringstream text(reference.substr(reference.find("\n# The commands\n")));
+  for (std::string line; std::getline(text, line);) {
+    if (!line.starts_with("## ")) continue;
+    const std::size_t space = line.find(' ', 3);
+    commands.push_back({line.substr(3, space - 3)});
+    if (space != std::string::npos) commands.back().push_back(line.substr(space + 1));
+  }
+  return commands;
+}
+
 TEST_F(Dagverk, every_level_has_help_of_one_screen_with_two_examples) {
-  const Words commands[] = {{"dev"},
-                            {"work"},
-                            {"enqueue"},
-                            {"job", "list"},
-                            {"job", "show"},
-                            {"job", "retry"},
-                            {"job", "delete"},
-                            {"queue", "list"},
-                            {"stats"},
-                            {"config", "check"},
-                            {"version"},
-                            {"help"},
-                            {"handler", "list"},
-                            {"handler", "show"},
-                            {"handler", "start"},
-                            {"handler", "stop"},
-                            {"handler", "restart"},
-                            {"events", "tail"}};
+  const std::vector<Words> commands = all_commands_of(run({"help", "--markdown"}).out);
+  ASSERT_GT(commands.size(), 40U);
   for (Words words : commands) {
     words.emplace_back("--help");
     const Outcome outcome = run(words);
@@ -102,13 +61,19 @@ TEST_F(Dagverk, every_level_has_help_of_one_screen_with_two_examples) {
   EXPECT_EQ(run({"help"}).out, overview.out);
   EXPECT_EQ(run({"help", "job", "list"}).out, run({"job", "list", "-h"}).out);
   EXPECT_TRUE(contains(run({"job", "--help"}).out, "dagverk job retry"));
+  for (const std::string noun : {"job", "queue", "cron", "node", "handler", "store", "config", "events"}) {
+    const Outcome verbs = run({noun, "--help"});
+    EXPECT_EQ(verbs.code, 0) << noun;
+    EXPECT_LE(lines(verbs.out), 24) << verbs.out;
+    EXPECT_EQ(lines(verbs.out.substr(verbs.out.find("Examples:\n"))), 3) << verbs.out;
+  }
 }
 
 TEST_F(Dagverk, unknown_words_are_answered_with_the_nearest) {
   const std::pair<Words, std::string> rows[] = {
       {{"stast"}, "dagverk: error: unknown command \"stast\"; did you mean \"stats\"?\n"},
       {{"job", "lst"}, "dagverk: error: job has no \"lst\"; did you mean \"job list\"?\n"},
-      {{"job"}, "dagverk: error: job what? list, show, retry, delete\n"},
+      {{"job"}, "dagverk: error: job what? list, show, why, logs, retry, move, cancel, delete\n"},
       {{"xyzzy"}, "dagverk: error: unknown command \"xyzzy\"; dagverk help lists all\n"},
       {{"help", "enqeue"}, "dagverk: error: no help about \"enqeue\"; did you mean \"enqueue\"?\n"},
       {{"stats", "--jsno"},
@@ -171,12 +136,37 @@ TEST_F(Dagverk, a_job_for_later_waits_in_the_schedule) {
   EXPECT_EQ(stat("scheduled"), 1);
 }
 
+TEST_F(Dagverk, a_job_belongs_to_the_trace_that_the_environment_names) {
+  const std::string parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+  enqueue({"A", "--jid", "untraced"});
+  world_.environment.insert(world_.environment.end(), {"TRACEPARENT=" + parent, "TRACESTATE=vendor=\"x\""});
+  enqueue({"A", "--jid", "traced"});
+  write("jobs.jsonl", R"({"class":"A","args":[],"jid":"bulk"})");
+  EXPECT_EQ(run({"enqueue", "--bulk", "jobs.jsonl"}).code, 0);
+  world_.environment[world_.environment.size() - 2] = "TRACEPARENT=00-no-trace";
+  enqueue({"A", "--jid", "wrong"});
+  const auto shown = [&](const std::string& jid) { return run({"job", "show", jid, "--json"}).out; };
+  for (const std::string jid : {"traced", "bulk"}) {
+    EXPECT_TRUE(contains(shown(jid), "\"traceparent\":\"" + parent + "\"")) << shown(jid);
+    EXPECT_TRUE(contains(shown(jid), R"("tracestate":"vendor=\"x\"")")) << shown(jid);
+  }
+  for (const std::string jid : {"untraced", "wrong"}) EXPECT_FALSE(contains(shown(jid), "traceparent")) << shown(jid);
+}
+
 TEST_F(Dagverk, what_cannot_be_enqueued_is_refused) {
   const std::pair<Words, int> rows[] = {
       {{"enqueue"}, 2},
       {{"enqueue", "not a class"}, 2},
       {{"enqueue", "A", "-q", "no queue"}, 2},
       {{"enqueue", "A", "--in", "5"}, 2},
+      {{"enqueue", "A", "--timeout", "0s"}, 2},
+      {{"enqueue", "A", "--retry-for", "10ms"}, 2},
+      {{"enqueue", "A", "--unique", std::string(10'240, 'k')}, 2},
+      {{"enqueue", "A", "--unique", "k", "--unique-until", "tomorrow"}, 2},
+      {{"enqueue", "A", "--unique", "k", "--unique-for", "0s"}, 2},
+      {{"enqueue", "A", "--unique-for", "5m"}, 2},
+      {{"enqueue", "--bulk", "-", "--unique", "k"}, 2},
+      {{"enqueue", "--bulk", "-", "--expires-in", "5m"}, 2},
       {{"enqueue", "A", "--at", "soon"}, 2},
       {{"enqueue", "A", "--in", "5m", "--at", "1"}, 2},
       {{"enqueue", "A", "--bulk", "x"}, 2},
@@ -195,6 +185,11 @@ TEST_F(Dagverk, what_cannot_be_enqueued_is_refused) {
   EXPECT_TRUE(contains(deep.err, "nested deeper than the limit")) << deep.err;
   EXPECT_EQ(run({"enqueue", "A", "-"}, std::string(200, '[') + std::string(200, ']')).code, 2);
 
+  enqueue({"A", "--jid", "holder", "--unique", "one at a time", "--unique-until", "period", "--unique-for", "1h"});
+  const Outcome locked = run({"enqueue", "A", "--unique", "one at a time"});
+  EXPECT_EQ(locked.code, 4);
+  EXPECT_EQ(locked.err,
+            "dagverk: error: job A: the unique key \"one at a time\" is held by job holder for its period\n");
   enqueue({"A", "--jid", "twice"});
   const Outcome again = run({"enqueue", "A", "--jid", "twice"});
   EXPECT_EQ(again.code, 4);
@@ -225,6 +220,36 @@ TEST_F(Dagverk, a_bulk_enqueues_the_good_lines_and_names_the_others) {
   EXPECT_EQ(good.code, 0);
   EXPECT_EQ(good.out, "1\n");
   EXPECT_EQ(good.err, "");
+}
+
+TEST_F(Dagverk, a_bulk_is_spread_over_time) {
+  write("jobs.jsonl", R"({"class":"A","args":[],"jid":"j0"})"
+                      "\n\nnot a job\n"
+                      R"({"class":"A","args":[],"jid":"j2"})"
+                      "\n"
+                      R"({"class":"A","args":[],"jid":"j3","at":4102444800})"
+                      "\n"
+                      R"({"class":"A","args":[],"jid":"j4"})"
+                      "\n");
+  const Outcome outcome = run({"enqueue", "--bulk", "jobs.jsonl", "--spread", "50h"});
+  EXPECT_EQ(outcome.code, 5);
+  EXPECT_TRUE(contains(outcome.err, "enqueued 1, scheduled 3, malformed 1")) << outcome.err;
+  const auto due_of = [&](const std::string& jid) -> std::time_t {  // whole seconds since 1970
+    const std::string shown = run({"job", "show", jid, "--json"}).out;
+    const std::string_view key = R"("due_at":")";
+    const std::size_t at = shown.find(key);
+    std::tm time{};
+    if (at == std::string::npos || ::strptime(shown.c_str() + at + key.size(), "%FT%T", &time) == nullptr) return 0;
+    return ::timegm(&time);
+  };
+  EXPECT_EQ(due_of("j0"), 0) << "the first is due at once";
+  EXPECT_EQ(due_of("j4") - due_of("j2"), 20 * 3600) << "two of five places further";
+  EXPECT_EQ(due_of("j3"), 4102444800) << "its own time wins";
+  EXPECT_FALSE(contains(run({"job", "show", "j2", "--json"}).out, "enqueued_at\":1")) << "it is not in a queue yet";
+  EXPECT_EQ(run({"enqueue", "--bulk", "-", "--spread", "1h"}, "{}").code, 2) << "a pipe cannot be counted first";
+  EXPECT_EQ(run({"enqueue", "--bulk", "jobs.jsonl", "--spread", "367d"}).code, 2);
+  EXPECT_EQ(run({"enqueue", "--bulk", "jobs.jsonl", "--spread", "-1s"}).code, 2);
+  EXPECT_EQ(run({"enqueue", "A", "--spread", "1h"}).code, 2);
 }
 
 TEST_F(Dagverk, lists_have_a_form_for_people_one_for_scripts_and_one_for_programs) {
@@ -272,7 +297,190 @@ TEST_F(Dagverk, deleting_more_than_one_job_needs_a_yes) {
   EXPECT_EQ(all.out, "deleted 1 job\n");
   EXPECT_EQ(run({"job", "delete", "j1"}).code, 3);
   EXPECT_EQ(run({"job", "show", "nope"}).code, 3);
+  EXPECT_EQ(run({"job", "logs", "j1"}).code, 3);
   EXPECT_TRUE(contains(run({"job", "show", "j1"}).out, "state    deleted\n"));  // the journal remembers
+
+  enqueue({"A", "--jid", "c1", "--in", "1h"});
+  enqueue({"A", "--jid", "c2"});
+  EXPECT_EQ(run({"job", "cancel", "c1"}).out, "cancelled 1\n");
+  EXPECT_TRUE(contains(run({"job", "show", "c1"}).out, "state    cancelled\n"));
+  EXPECT_EQ(run({"job", "cancel", "--all"}).code, 2);
+  const Outcome left = run({"job", "cancel", "c2", "c1", "--yes", "--json"});
+  EXPECT_EQ(left.code, 5);
+  EXPECT_EQ(left.out, "{\"jid\":\"c2\",\"outcome\":\"cancelled\"}\n{\"jid\":\"c1\",\"outcome\":\"missing\"}\n");
+  EXPECT_EQ(run({"job", "cancel", "c2"}).code, 3);
+}
+
+/// On an embedded store, then on a Redis.
+class DagverkOnBothStores : public Dagverk, public testing::WithParamInterface<bool> {
+ protected:
+  void SetUp() override {
+    Dagverk::SetUp();
+    if (!GetParam()) return;
+    if (!RedisServer::available()) GTEST_SKIP() << RedisServer::missing;
+    server_ = std::make_unique<RedisServer>();
+    world_.environment.emplace_back("REDIS_URL=" + server_->url());
+  }
+
+  std::unique_ptr<RedisServer> server_;
+};
+INSTANTIATE_TEST_SUITE_P(Stores, DagverkOnBothStores, testing::Bool(), [](const testing::TestParamInfo<bool>& tested) {
+  return std::string(tested.param ? "redis" : "sqlite");
+});
+
+TEST_P(DagverkOnBothStores, a_queue_is_paused_and_resumed_for_all_workers_and_says_by_whom) {
+  enqueue({"A", "-q", "mail"});
+  enqueue({"A", "-q", "other"});
+  EXPECT_EQ(run({"queue", "pause", "mail", "--reason", "provider\nis down", "--by", "ann"}).out, "mail: paused\n");
+  EXPECT_EQ(run({"queue", "pause", "mail", "new", "--by", "bob", "--json"}).out,
+            "{\"queue\":\"mail\",\"outcome\":\"unchanged\"}\n{\"queue\":\"new\",\"outcome\":\"paused\"}\n");
+
+  const Outcome list = run({"queue", "list"});
+  EXPECT_TRUE(contains(list.out, "by ann since 2")) << list.out;
+  EXPECT_TRUE(contains(list.out, "provider\\x0ais down")) << list.out;
+  const Outcome json = run({"queue", "show", "mail", "--json"});
+  EXPECT_TRUE(
+      contains(json.out, R"("paused":true,"paused_by":"ann","pause_reason":"provider\nis down","paused_at":"2)"))
+      << json.out;
+  EXPECT_TRUE(json.out.ends_with("\"balanced\":true}\n")) << json.out;
+  EXPECT_TRUE(contains(run({"queue", "show", "other", "--plain"}).out, "paused\t-\n"));
+
+  EXPECT_EQ(run({"queue", "resume", "mail", "--plain"}).out, "mail\tresumed\n");
+  EXPECT_EQ(run({"queue", "resume", "mail"}).out, "mail: was not paused\n");
+  const Outcome wrong = run({"queue", "resume", "mial"});
+  EXPECT_EQ(wrong.code, 3);
+  EXPECT_EQ(wrong.err, "dagverk: error: no queue \"mial\" in the store; did you mean \"mail\"?\n");
+  EXPECT_EQ(run({"queue", "show", "mial"}).code, 3);
+  EXPECT_EQ(run({"queue", "pause", "a b"}).code, 2);
+  EXPECT_EQ(run({"queue", "pause"}).code, 2);
+  EXPECT_TRUE(contains(run({"queue", "pasue", "mail"}).err, "did you mean \"queue pause\"?"));
+}
+
+TEST_P(DagverkOnBothStores, limits_are_set_listed_shown_reset_and_removed) {
+  const Outcome set = run({"limit", "set", "api", "--concurrency", "5", "--rate", "100/1m"});
+  EXPECT_EQ(set.code, 0) << set.err;
+  EXPECT_EQ(set.out, "api: set: 5 at once, 100/1m bucket\n");
+  EXPECT_EQ(run({"limit", "set", "api", "-c", "5", "--rate", "100/1m", "--plain"}).out, "api\tunchanged\n");
+  EXPECT_EQ(run({"queue", "limit", "mail", "--rate", "10/1h", "--kind", "window", "--json"}).out,
+            "{\"limit\":\"queue:mail\",\"outcome\":\"set\"}\n");
+  EXPECT_EQ(run({"limit", "list", "--plain"}).out, "queue:mail\t-\t10/1h window\t0\t0\napi\t5\t100/1m bucket\t0\t0\n");
+  EXPECT_EQ(
+      run({"limit", "show", "queue:mail", "--json"}).out,
+      "{\"limit\":\"queue:mail\",\"scope\":\"queue\",\"rate\":10,\"per\":\"1h\",\"kind\":\"window\",\"uses\":[{\"key\":"
+      "\"mail\",\"running\":0,\"waiting\":0,\"tokens\":10}]}\n");
+  const Outcome zero = run({"limit", "set", "api", "--concurrency", "0"});
+  EXPECT_EQ(zero.code, 2);
+  EXPECT_TRUE(contains(zero.err, "concurrency must be 1..1000000, got 0; to stop a queue, pause it")) << zero.err;
+  EXPECT_EQ(run({"limit", "set", "api", "--rate", "100"}).code, 2);
+  EXPECT_EQ(run({"limit", "set", "api", "--rate", "5/0s"}).code, 2);
+  EXPECT_EQ(run({"limit", "set", "api", "--concurrency=-1"}).code, 2);
+  EXPECT_EQ(run({"limit", "set", "api", "--rate", "1/1s", "--kind", "leaky"}).code, 2);
+  EXPECT_EQ(run({"limit", "set", "api"}).code, 2);
+  const Outcome near = run({"limit", "show", "apy"});
+  EXPECT_EQ(near.code, 3);
+  EXPECT_TRUE(contains(near.err, "did you mean \"api\"?")) << near.err;
+  EXPECT_EQ(run({"limit", "reset", "api", "--plain"}).out, "api\treset\n");
+  EXPECT_EQ(run({"limit", "remove", "api", "queue:mail"}).code, 4) << "two without a yes";
+  EXPECT_EQ(run({"limit", "remove", "api", "queue:mail", "--yes", "--plain"}).out,
+            "api\tremoved\nqueue:mail\tremoved\n");
+  EXPECT_EQ(run({"limit", "list"}).out, "");
+}
+
+TEST_P(DagverkOnBothStores, jobs_that_recur_are_added_shown_paused_run_and_removed) {
+  const Outcome added = run({"cron", "add", "nightly", "30 2 1 1 *", "Report", "all", "7", "-q", "slow"});
+  EXPECT_EQ(added.code, 0) << added.err;
+  EXPECT_TRUE(added.out.starts_with("nightly: added, due next at 2")) << added.out;
+  EXPECT_EQ(run({"cron", "add", "nightly", "30 2 1 1 *", "Report"}).code, 4);
+  EXPECT_EQ(
+      run({"cron", "add", "nightly", "45 2 1 1 *", "Report", "all", "7", "-q", "slow", "--replace", "--plain"}).out,
+      "nightly\tchanged\n");
+  EXPECT_EQ(run({"cron", "add", "hourly", "@hourly", "Tick", "--missed", "skip", "--json"}).out,
+            "{\"name\":\"hourly\",\"outcome\":\"added\"}\n");
+  const Outcome wrong = run({"cron", "add", "never", "0 0 31 2 *", "Report"});
+  EXPECT_EQ(wrong.code, 2);
+  EXPECT_EQ(wrong.err,
+            "dagverk: error: schedule \"0 0 31 2 *\": never comes: FEB has no day 31; type a day up to 29, or other "
+            "months\n");
+  EXPECT_EQ(run({"cron", "add", "e", "@daily", "Report", "--missed", "twice"}).code, 2);
+  EXPECT_EQ(run({"cron", "add", "e", "@daily", "Report", "--zone", "Nowhere"}).code, 2);
+
+  const Outcome list = run({"cron", "list", "--plain"});
+  EXPECT_TRUE(list.out.starts_with("hourly\t@hourly\tUTC\tTick\tdefault\t2")) << list.out;
+  EXPECT_EQ(lines(list.out), 2);
+  const Outcome json = run({"cron", "show", "nightly", "--json"});
+  EXPECT_TRUE(json.out.starts_with(R"({"name":"nightly","schedule":"45 2 1 1 *","zone":"UTC","class":"Report",)"
+                                   R"("queue":"slow","args":["all",7],"missed":"once","origin":")"))
+      << json.out;
+  EXPECT_TRUE(contains(json.out, R"("paused":false,"next_at":"2)")) << json.out;
+  EXPECT_EQ(lines(run({"cron", "next", "nightly", "-n", "3", "--plain"}).out), 3);
+  EXPECT_EQ(run({"cron", "next", "--schedule", "0 0 29 2 *", "-n", "2000"}).code, 2);
+  EXPECT_EQ(lines(run({"cron", "next", "--schedule", "0 0 29 2 *", "-n", "2", "--json"}).out), 2);
+
+  EXPECT_EQ(run({"cron", "pause", "nightly", "--reason", "holidays", "--by", "ann"}).out, "nightly: paused\n");
+  EXPECT_EQ(run({"cron", "pause", "nightly"}).out, "nightly: was paused already\n");
+  EXPECT_TRUE(contains(run({"cron", "list"}).out, ": holidays"));
+  EXPECT_EQ(run({"cron", "resume", "nightly", "--plain"}).out, "nightly\tresumed\n");
+  const Outcome near = run({"cron", "resume", "nihgtly"});
+  EXPECT_EQ(near.code, 3);
+  EXPECT_TRUE(contains(near.err, "did you mean \"nightly\"?")) << near.err;
+
+  const Outcome ran = run({"cron", "run", "nightly"});
+  EXPECT_EQ(ran.code, 0) << ran.err;
+  EXPECT_TRUE(contains(run({"job", "list", "--plain"}).out, ran.out.substr(0, ran.out.size() - 1)));
+  EXPECT_EQ(run({"cron", "remove", "nightly", "hourly"}).code, 4) << "two without a yes";
+  EXPECT_EQ(run({"cron", "remove", "nightly", "hourly", "--yes", "--plain"}).out,
+            "nightly\tremoved\nhourly\tremoved\n");
+  EXPECT_EQ(run({"cron", "list"}).out, "");
+}
+
+TEST_P(DagverkOnBothStores, a_queue_is_looked_into_and_cleared_after_a_yes) {
+  for (int index = 1; index <= 5; ++index) {
+    enqueue({"Send", std::to_string(index), "-q", "mail", "--jid", "j" + std::to_string(index)});
+  }
+  enqueue({"Send", "-q", "other"});
+  const Outcome peek = run({"queue", "peek", "mail", "-n", "2", "--plain"});
+  EXPECT_EQ(lines(peek.out), 2);
+  EXPECT_TRUE(peek.out.starts_with("j1\tSend\t2")) << peek.out;
+  EXPECT_TRUE(contains(peek.out, "\t[2]\n")) << peek.out;
+  EXPECT_TRUE(contains(run({"queue", "peek", "mail", "--json", "-n", "1"}).out, R"("args":[1])"));
+  EXPECT_TRUE(run({"queue", "peek", "mail"}).out.starts_with("JID  CLASS  ENQUEUED"));
+
+  const Outcome dry = run({"queue", "clear", "mail", "--dry-run"});
+  EXPECT_EQ(dry.code, 0);
+  EXPECT_EQ(dry.err, "dagverk: would delete 5 jobs\n");
+  EXPECT_EQ(run({"queue", "clear", "mail"}).code, 4);
+  const Outcome some = run({"queue", "clear", "mail", "--limit", "2", "--yes"});
+  EXPECT_EQ(some.out, "deleted 2 jobs\n") << some.err;
+  EXPECT_TRUE(contains(some.err, "there are more")) << some.err;
+  EXPECT_TRUE(run({"queue", "peek", "mail", "--plain"}).out.starts_with("j3\t"));
+  EXPECT_EQ(run({"queue", "clear", "mail", "--yes", "--json"}).out, "{\"queue\":\"mail\",\"deleted\":3}\n");
+  EXPECT_EQ(run({"queue", "peek", "mail"}).err, "dagverk: no jobs\n");
+  EXPECT_EQ(stat("ready"), 1);
+  EXPECT_EQ(stat("deleted"), 5);
+  EXPECT_EQ(run({"queue", "clear", "mial", "--yes"}).code, 3);
+}
+
+TEST_P(DagverkOnBothStores, jobs_move_to_another_queue_one_by_one_or_all_of_a_state) {
+  for (const char* jid : {"j1", "j2", "j3"}) enqueue({"Send", "mail", "-q", "mail", "--jid", jid});
+  enqueue({"Send", "--in", "1h", "-q", "mail", "--jid", "later"});
+  EXPECT_EQ(run({"job", "move", "j1", "--to", "slow"}).out, "moved\n");
+  const Outcome shown = run({"job", "show", "j1", "--json"});
+  EXPECT_TRUE(contains(shown.out, R"("queue":"slow")")) << shown.out;
+  EXPECT_TRUE(contains(shown.out, R"("args":["mail"])")) << shown.out;
+  EXPECT_EQ(run({"job", "move", "later", "nope", "--to", "slow", "--json", "--yes"}).out,
+            "{\"jid\":\"later\",\"outcome\":\"moved\"}\n{\"jid\":\"nope\",\"outcome\":\"missing\"}\n");
+  EXPECT_EQ(run({"job", "move", "--all", "--state", "ready", "-q", "mail", "--to", "slow", "--dry-run"}).err,
+            "dagverk: would move 2 jobs\n");
+  EXPECT_EQ(run({"job", "move", "--all", "--state", "ready", "-q", "mail", "--to", "slow"}).code, 4);
+  EXPECT_EQ(run({"job", "move", "--all", "--state", "ready", "-q", "mail", "--to", "slow", "--yes"}).out,
+            "moved 2 jobs\n");
+  const Outcome queues = run({"queue", "list", "--plain"});
+  EXPECT_TRUE(contains(queues.out, "mail\t0\t0\t0\t")) << queues.out;
+  EXPECT_TRUE(contains(queues.out, "slow\t3\t0\t1\t")) << queues.out;
+  EXPECT_EQ(run({"job", "move", "j1"}).code, 2) << "no --to";
+  EXPECT_EQ(run({"job", "move", "j1", "--to", "a b"}).code, 2);
+  EXPECT_EQ(run({"job", "move", "--all", "--to", "slow"}).code, 2) << "no state";
+  EXPECT_EQ(run({"job", "move", "nope", "--to", "slow"}).code, 3);
 }
 
 TEST_F(Dagverk, a_worker_runs_commands_until_it_is_told_to_stop) {
@@ -302,6 +510,85 @@ TEST_F(Dagverk, a_worker_runs_commands_until_it_is_told_to_stop) {
   EXPECT_EQ(stat("nodes"), 0);
   EXPECT_EQ(run({"job", "retry", "--all", "--quiet"}).out, "retried 1 job\n");
   EXPECT_EQ(stat("dead"), 0);
+}
+
+/// The examples of docs/guides/commands.md, as they stand in the repository.
+class CommandExamples : public Dagverk {
+ protected:
+  void SetUp() override {
+    Dagverk::SetUp();
+    std::filesystem::copy(DAGVERK_EXAMPLES "/commands", folder_);
+    ::chmod((folder_ / "dagverk.toml").c_str(), 0644);  // a checkout may be writable for a group
+  }
+  /// What a worker tells until `count` runs have ended, and it has stopped; `{"kind":…}` a line.
+  std::string work_until(int count) const {
+    Child worker(command({"work", "--json"}), world_);
+    std::string seen;
+    while (count > 0) {
+      const std::string line = worker.read_line();
+      if (line.empty()) break;
+      seen += line + "\n";
+      for (const std::string_view end : {"JobFinished", "JobDied", "JobRetried", "JobSnoozed", "JobDiscarded"}) {
+        if (contains(line, end)) --count;
+      }
+    }
+    worker.kill(SIGTERM);
+    const Outcome outcome = worker.wait();
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    return seen;
+  }
+  static std::string line_of(const std::string& text, std::string_view kind, const std::string& jid) {
+    std::istringstream stream(text);
+    for (std::string line; std::getline(stream, line);) {
+      if (contains(line, kind) && contains(line, jid)) return line;
+    }
+    return "none in " + text;
+  }
+};
+
+TEST_F(CommandExamples, of_the_shell_and_of_python_do_what_the_guide_says) {
+  for (const char* folder : {"photos", "locked"}) std::filesystem::create_directory(folder_ / folder);
+  write("photos/a.jpg", "a");
+  write("photos/b c.jpg", "b");
+  write("locked/.locked", "");
+  write("sales.csv", "day,amount\n1,2.5\n2,4\n");
+  const std::string greet = enqueue({"Greet", "world; reboot"});
+  const std::string option = enqueue({"Greet", "--", "--version"});
+  const std::string backup = enqueue({"Backup", "photos", "copies"});
+  const std::string locked = enqueue({"Backup", "locked", "copies"});
+  const std::string hopeless = enqueue({"Backup", "nowhere", "copies"});
+  const std::string report = enqueue({"Report", "sales.csv", R"({"column":"amount"})"});
+  const std::string gone = enqueue({"Report", "gone.csv", "{}"});
+  const std::string broken = enqueue({"Report", "sales.csv", R"({"column":"none"})"});
+  EXPECT_EQ(run({"config", "check"}).code, 0);
+
+  const std::string seen = work_until(8);
+
+  EXPECT_TRUE(contains(line_of(seen, "JobFinished", greet), R"(hello, world; reboot\n)"));
+  EXPECT_TRUE(contains(line_of(seen, "JobFailed", option), R"(begins with \"-\")"))
+      << line_of(seen, "JobFailed", option);
+  EXPECT_TRUE(contains(line_of(seen, "JobFinished", backup), R"("2 files")"));
+  EXPECT_TRUE(std::filesystem::exists(folder_ / "copies" / "b c.jpg"));
+  EXPECT_TRUE(contains(run({"job", "logs", backup}).out, "copied b c.jpg\n"));
+  EXPECT_TRUE(contains(run({"job", "logs", backup, "--json"}).out, R"("progress":1,"status":"2 of 2")"));
+  EXPECT_TRUE(contains(line_of(seen, "JobSnoozed", locked), locked));
+  EXPECT_TRUE(contains(run({"job", "show", locked}).out, "state     retrying\n")) << run({"job", "show", locked}).out;
+  EXPECT_TRUE(contains(line_of(seen, "JobDied", hopeless), "exited with code 173: there is no folder nowhere"));
+  EXPECT_TRUE(contains(line_of(seen, "JobFinished", report), R"("6.5")"));
+  EXPECT_TRUE(contains(run({"job", "logs", report, "--json"}).out, R"("status":"row 2 of 2")"));
+  EXPECT_TRUE(contains(line_of(seen, "JobDiscarded", gone), "exited with code 172"));
+  EXPECT_TRUE(contains(line_of(seen, "JobFailed", broken), "KeyError: 'none'")) << line_of(seen, "JobFailed", broken);
+}
+
+TEST_F(CommandExamples, of_node_does_what_the_guide_says) {
+  if (!std::filesystem::exists("/usr/bin/node")) GTEST_SKIP() << "skipped: there is no /usr/bin/node (Debian: nodejs)";
+  const std::string day = enqueue({"Notify", R"({"to":"Ann","text":"hi","hour":9})"});
+  const std::string night = enqueue({"Notify", R"({"to":"Ann","text":"hi","hour":6})"});
+  const std::string seen = work_until(2);
+  EXPECT_TRUE(contains(line_of(seen, "JobFinished", day), "told Ann: hi"));
+  EXPECT_TRUE(contains(run({"job", "logs", day}).out, "  attempt 1\n"));
+  EXPECT_TRUE(contains(run({"job", "logs", day}).out, "  no such person: Ann\n"));
+  EXPECT_TRUE(contains(line_of(seen, "JobSnoozed", night), night));
 }
 
 TEST_F(Dagverk, a_killed_worker_loses_nothing) {
@@ -396,6 +683,31 @@ TEST_F(Dagverk, events_are_followed_over_the_socket_that_the_configuration_names
   EXPECT_TRUE(contains(end.err, "has ended\n")) << end.err;
 }
 
+TEST_F(Dagverk, each_event_manager_that_the_configuration_names_serves_the_printer_and_the_socket) {
+  for (const std::string manager : {"staged", "supervised", "serial"}) {
+    SCOPED_TRACE(manager);
+    write("dagverk.toml", "store = \"sqlite:jobs.db\"\nsocket = \"node.sock\"\nevents.manager = \"" + manager + "\"\n");
+    Child dev(command({"dev", "--json"}), world_);
+    ASSERT_NE(dev.read_until("\"QueueRunning\""), "");
+    Child tail(command({"events", "tail", "--socket", "node.sock", "--json", "--event", "JobFinished"}), world_);
+    while (!contains(run({"handler", "list", "--plain", "--socket", "node.sock"}).out, "tail-1\trunning")) {
+      std::this_thread::yield();
+    }
+    const std::string jid = enqueue({"echo", manager});
+    EXPECT_TRUE(contains(tail.read_until("\"JobFinished\""), jid));
+    EXPECT_NE(dev.read_until("\"JobFinished\""), "");
+    EXPECT_EQ(run({"handler", "stop", "printer", "--socket", "node.sock"}).out, "stopped\n");
+    EXPECT_EQ(run({"handler", "start", "printer", "--socket", "node.sock"}).out, "started\n");
+    const std::string list = run({"handler", "list", "--plain", "--socket", "node.sock"}).out;
+    EXPECT_TRUE(contains(list, "printer\trunning\tkeep_newest(10000)\t")) << list;
+    dev.kill(SIGTERM);
+    const Outcome end = dev.wait();
+    EXPECT_EQ(end.code, 0);
+    EXPECT_FALSE(contains(end.err, "not printed")) << end.err;
+    EXPECT_EQ(tail.wait().code, 0);
+  }
+}
+
 TEST_F(Dagverk, a_worker_without_a_place_for_its_socket_works_all_the_same) {
   world_.environment.back() = "XDG_RUNTIME_DIR=/proc/nowhere";
   enqueue({"echo", "hello"});
@@ -442,6 +754,106 @@ TEST_F(Dagverk, a_worker_logs_where_the_configuration_says_and_looks_again_after
   const Outcome unwritable = Child(command({"work"}), world_).wait();
   EXPECT_EQ(unwritable.code, 78);
   EXPECT_TRUE(contains(unwritable.err, "log.to: file:/proc/nowhere/worker.log: ")) << unwritable.err;
+}
+
+TEST_F(Dagverk, nodes_are_listed_shown_quieted_and_stopped_from_elsewhere) {
+  std::vector<std::string> stores = {"sqlite:jobs.db"};
+  std::unique_ptr<RedisServer> server;
+  if (RedisServer::available()) {
+    server = std::make_unique<RedisServer>();
+    stores.push_back(server->url());
+  }
+  for (const std::string& store : stores) {
+    SCOPED_TRACE(store);
+    write("dagverk.toml", "store = \"" + store +
+                              "\"\nheartbeat = \"1s\"\ntag = \"shop\"\nstop_timeout = \"0s\"\n[queues]\nmail = 3\n"
+                              "[jobs.Wait]\nqueue = \"mail\"\nrun = [\"sleep\", \"600\"]\n");
+    const std::string jid = enqueue({"Wait"});
+    Child worker(command({"work", "--json"}), world_);
+    ASSERT_NE(worker.read_until("\"JobStarted\""), "");
+    std::string shown;
+    for (int tries = 0; tries < 1000 && !contains(shown, R"("tag":"shop")"); ++tries) {
+      shown = run({"node", "list", "--json"}).out;
+    }
+    const std::size_t at = shown.find(R"("node":")") + 8;
+    const std::string node = shown.substr(at, shown.find('"', at) - at);
+    EXPECT_EQ(std::ranges::count(node, ':'), 2) << node;
+    EXPECT_TRUE(contains(shown, "\"concurrency\":3,\"pools\":[{\"pool\":\"mail\"")) << shown;
+    EXPECT_TRUE(contains(run({"nodes", "list", "--plain"}).out, "mail:3"));
+    std::string detailed;
+    for (int tries = 0; tries < 1000 && !contains(detailed, jid); ++tries) {
+      detailed = run({"node", "show", node, "--json"}).out;
+    }
+    EXPECT_TRUE(contains(detailed, "\"class\":\"Wait\"")) << detailed;
+    EXPECT_TRUE(contains(run({"node", "show", node}).out, "Wait " + jid + ", queue mail, since "));
+    EXPECT_EQ(stat("nodes"), 1);
+    EXPECT_EQ(stat("foreign_nodes"), 0);
+
+    const Outcome typo = run({"node", "quiet", node + "x"});
+    EXPECT_EQ(typo.code, 3);
+    EXPECT_TRUE(contains(typo.err, "did you mean " + node)) << typo.err;
+    EXPECT_EQ(run({"node", "quiet"}).code, 2);
+    EXPECT_EQ(run({"node", "stop", "--all", "--dry-run"}).err, "dagverk: would stop 1 node\n");
+    const Outcome quieted = run({"node", "quiet", node, "--json"});
+    EXPECT_EQ(quieted.code, 0) << quieted.err;
+    EXPECT_EQ(quieted.out, R"({"node":")" + node + R"(","signal":"quiet","outcome":"sent"})" + "\n");
+    ASSERT_NE(worker.read_until("\"QueuePausing\""), "");
+    const Outcome stopped = run({"node", "stop", "--all", "--yes"});
+    EXPECT_EQ(stopped.out, "sent to 1 node\n") << stopped.err;
+    const Outcome outcome = worker.wait();
+    EXPECT_EQ(outcome.code, 0);
+    EXPECT_TRUE(contains(outcome.err, "1 given back")) << outcome.err;
+    EXPECT_EQ(run({"node", "list"}).err, "dagverk: no nodes; to start one: dagverk work\n");
+  }
+}
+
+TEST_F(Dagverk, a_worker_goes_quiet_dumps_what_it_does_and_reads_its_configuration_again) {
+  const auto configure = [&](std::string_view settings) {
+    const bool states_it = settings.starts_with("stop_timeout");
+    write("dagverk.toml", std::string("store = \"sqlite:jobs.db\"\n") + (states_it ? "" : "stop_timeout = \"0s\"\n") +
+                              std::string(settings) +
+                              "\n[jobs.Wait]\nrun = [\"sleep\", \"600\"]\n[log]\nto = \"file:worker.log\"\n");
+  };
+  const auto logged = [&](std::string_view text) {
+    std::string log;
+    for (int tries = 0; tries < 1'000'000 && !contains(log, text); ++tries) {
+      std::ifstream file(folder_ / "worker.log");
+      log.assign(std::istreambuf_iterator<char>(file), {});
+      std::this_thread::yield();
+    }
+    return log;
+  };
+  configure("[queues]\ndefault = 3");
+  const std::string jid = enqueue({"Wait"});
+  Child worker(command({"work", "--json"}), world_);
+  ASSERT_NE(worker.read_until("\"JobStarted\""), "");
+
+  worker.kill(SIGTTIN);
+  const std::string dump = logged("job.dump");
+  EXPECT_TRUE(contains(dump, jid)) << dump;
+  EXPECT_TRUE(contains(dump, "node.dump")) << dump;
+
+  configure("log_level = \"debug\"\nsocket = \"none\"\n[queues]\ndefault = 7\nmail = 1");
+  worker.kill(SIGHUP);
+  const std::string reloaded = logged("queues.mail");
+  EXPECT_TRUE(contains(reloaded, "queues.default 3 -> 7")) << reloaded;
+  EXPECT_TRUE(contains(reloaded, "log_level info -> debug")) << reloaded;
+  EXPECT_TRUE(contains(reloaded, "configuration.needs_restart")) << reloaded;
+  configure("stop_timeout = 5");
+  worker.kill(SIGHUP);
+  EXPECT_TRUE(contains(logged("configuration.refused"), "configuration.refused"));
+
+  configure("[queues]\ndefault = 3");
+  worker.kill(SIGTSTP);
+  ASSERT_NE(worker.read_until("\"QueuePausing\""), "");
+  enqueue({"Wait"});
+  worker.kill(SIGTERM);
+  const Outcome outcome = worker.wait();
+  EXPECT_EQ(outcome.code, 0);
+  EXPECT_TRUE(contains(outcome.err, "takes no more jobs")) << outcome.err;
+  EXPECT_TRUE(contains(outcome.err, "warning: socket has changed; that needs a restart")) << outcome.err;
+  EXPECT_TRUE(contains(outcome.err, "not reloaded:")) << outcome.err;
+  EXPECT_TRUE(contains(outcome.err, "1 given back")) << outcome.err;
 }
 
 TEST_F(Dagverk, a_worker_whose_output_nobody_reads_stops_in_order) {
@@ -563,6 +975,118 @@ TEST_F(Dagverk, the_same_commands_work_on_redis) {
   EXPECT_TRUE(contains(run({"queue", "list", "--plain"}).out, "default\t"));
 }
 
+std::string bytes_of(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
+
+TEST_F(Dagverk, a_look_at_a_file_says_what_would_be_taken_and_touches_nothing) {
+  write("dagverk.toml", "store = \"sqlite:jobs.db\"\n[queues]\nmail = 2\n[jobs.Send]\nrun = [\"true\"]\n");
+  const Outcome nothing = run({"work", "--look-only"});
+  EXPECT_EQ(nothing.code, 3) << nothing.err;
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "jobs.db"));
+
+  for (int count = 0; count < 3; ++count) enqueue({"Send", "-q", "mail"});
+  enqueue({"Send", "-q", "mail", "--in", "1h"});
+  enqueue({"Resize", "-q", "mail"});
+  enqueue({"Send", "-q", "other"});
+  const std::string before = bytes_of(folder_ / "jobs.db");
+
+  const Outcome people = run({"work", "--look-only"});
+  EXPECT_EQ(people.code, 0) << people.err;
+  EXPECT_EQ(people.out,
+            "queue mail: 4 jobs ready, 1 scheduled or retrying\n"
+            "  Resize  1  not defined here: would fail, and be retried\n"
+            "  Send  4  would run\n"
+            "queue other: 1 job ready; not served here\n"
+            "nothing was taken or changed\n");
+  const Outcome programs = run({"work", "--look-only", "--json"});
+  EXPECT_TRUE(contains(programs.out, R"({"queue":"mail","class":"Send","jobs":4,"would":"run"})")) << programs.out;
+  EXPECT_EQ(lines(programs.out), 4);
+
+  EXPECT_EQ(bytes_of(folder_ / "jobs.db"), before);
+  EXPECT_EQ(stat("ready"), 5);
+  EXPECT_EQ(stat("nodes"), 0);
+}
+
+TEST_F(Dagverk, a_look_at_redis_says_what_would_be_taken_and_touches_nothing) {
+  if (!RedisServer::available()) GTEST_SKIP() << RedisServer::missing;
+  RedisServer server({.arguments = {"--enable-debug-command", "yes"}});
+  const auto redis = [&](Words words) {
+    words.insert(words.begin(), {"/usr/bin/redis-cli", "-p", std::to_string(server.port())});
+    return Child(words, world_).wait().out;
+  };
+  redis({"SADD", "queues", "default"});
+  redis({"LPUSH", "queue:default", R"({"class":"Send","args":[1],"jid":"a1","retry":true})", "no job {",
+         R"({"class":"App::Mailer","args":[],"jid":"b2"})"});
+  redis({"ZADD", "retry", "1795219126.5", R"({"class":"Send","args":[],"jid":"c3","queue":"default"})"});
+  const std::string before = redis({"DEBUG", "DIGEST"});
+  ASSERT_EQ(before.size(), 41U) << before;
+  world_.environment.emplace_back("REDIS_URL=" + server.url());
+  write("dagverk.toml", "[jobs.Send]\nrun = [\"true\"]\n");
+
+  const Outcome outcome = run({"work", "--look-only"});
+
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_EQ(outcome.out,
+            "queue default: 3 jobs ready, 1 scheduled or retrying\n"
+            "  (malformed)  1  no jobs: would go to the dead set as they are\n"
+            "  App::Mailer  1  not defined here: would fail, and be retried\n"
+            "  Send  2  would run\n"
+            "nothing was taken or changed\n");
+  EXPECT_EQ(redis({"DEBUG", "DIGEST"}), before);
+}
+
+TEST_F(Dagverk, a_password_is_in_no_output_no_log_no_environment_of_a_job_and_not_in_ps) {
+  if (!RedisServer::available()) GTEST_SKIP() << RedisServer::missing;
+  const std::string secret = "canary-7d1f";
+  RedisServer server({.arguments = {"--requirepass", secret}});
+  const std::string url = "redis://:" + secret + "@127.0.0.1:" + std::to_string(server.port()) + "/0";
+  write("dagverk.toml",
+        "[log]\nto = \"console,file:worker.log\"\n[jobs.Env]\nrun = [\"env\"]\n[jobs.Bad]\nrun = [\"false\"]\n");
+  std::string said;
+  const auto hear = [&](const Outcome& outcome) { said += outcome.out + outcome.err; };
+
+  const Words commands[] = {
+      {"config", "check"}, {"config", "check", "--json"}, {"enqueue", "Env"}, {"enqueue", "Bad"}, {"stats", "-v"},
+      {"queue", "list"},   {"work", "--look-only"}};
+  for (Words words : commands) {
+    words.insert(words.end(), {"--store", url});
+    const Outcome outcome = run(words);
+    EXPECT_EQ(outcome.code, 0) << words[0] << outcome.err;
+    hear(outcome);
+  }
+  {
+    Child worker(command({"work", "--json", "-v", "--store", url}), world_);
+    for (int ends = 0; ends < 2;) {
+      const std::string line = worker.read_line();
+      ASSERT_NE(line, "");
+      said += line;
+      if (contains(line, "\"JobFinished\"") || contains(line, "\"JobRetried\"")) ++ends;
+    }
+    const std::string shown = bytes_of("/proc/" + std::to_string(worker.pid()) + "/cmdline");
+    EXPECT_TRUE(contains(shown, "redis://:***********@127.0.0.1:")) << shown;
+    said += shown;
+    worker.kill(SIGTERM);
+    hear(worker.wait());
+  }
+  said += bytes_of(folder_ / "worker.log");
+  hear(run({"job", "list", "--json", "--store", url}));
+
+  // When it is wrong, or nobody is there, the message names the server and not the password.
+  const std::string wrong = "redis://:wrong-" + secret + "@127.0.0.1:" + std::to_string(server.port());
+  for (const std::string& store : {wrong, "redis://:" + secret + "@127.0.0.1:1", "redis://:" + secret + "@[bad",
+                                   "redis://h/?password=" + secret, "http://u:" + secret + "@h/"}) {
+    const Outcome outcome = run({"stats", "--store", store});
+    EXPECT_NE(outcome.code, 0) << store;
+    hear(outcome);
+    write("wrong.toml", "store = \"" + store + "\"\n");
+    hear(run({"stats", "--config", "wrong.toml"}));
+  }
+  const std::size_t at = said.find(secret);
+  EXPECT_EQ(at, std::string::npos) << said.substr(at < 200 ? 0 : at - 200, 400);
+}
+
 TEST_F(Dagverk, a_store_that_cannot_be_used_is_left_as_it_was) {
   write("garbage.db",
         "this is no database, and long enough to have a header of one hundred bytes: " + std::string(200, 'x'));
@@ -598,6 +1122,134 @@ TEST_F(Dagverk, a_store_that_cannot_be_used_is_left_as_it_was) {
   EXPECT_FALSE(std::filesystem::exists(folder_ / "typo.db"));
   const Outcome unwritable = run({"enqueue", "A", "--store", "sqlite:/proc/x.db"});
   EXPECT_EQ(unwritable.code, 74) << unwritable.err;
+}
+
+TEST_F(Dagverk, a_store_of_an_older_version_is_told_how_to_migrate_and_migrates) {
+  sqlite3* database = nullptr;
+  ASSERT_EQ(sqlite3_open((folder_ / "jobs.db").c_str(), &database), SQLITE_OK);
+  ASSERT_EQ(sqlite3_exec(database, stores::store_version_1, nullptr, nullptr, nullptr), SQLITE_OK);
+  sqlite3_close(database);
+  const Outcome older = run({"stats", "--store", "sqlite:jobs.db"});
+  EXPECT_EQ(older.code, 78);
+  EXPECT_TRUE(contains(older.err, "dagverk store migrate --store sqlite:jobs.db\n")) << older.err;
+  EXPECT_EQ(run({"store", "migrate", "--store", "sqlite:jobs.db", "--dry-run", "--json"}).out,
+            "{\"migrated\":false,\"from\":1,\"to\":3}\n");
+  const Outcome done = run({"store", "migrate", "--store", "sqlite:jobs.db"});
+  EXPECT_EQ(done.code, 0) << done.err;
+  EXPECT_EQ(done.out, "migrated the store from schema 1 to 3; as it was: jobs.db.schema-1\n");
+  EXPECT_TRUE(std::filesystem::exists(folder_ / "jobs.db.schema-1"));
+  EXPECT_EQ(lines(run({"job", "list", "--plain", "--store", "sqlite:jobs.db"}).out), 5);
+  const Outcome again = run({"store", "migrate", "--store", "sqlite:jobs.db"});
+  EXPECT_EQ(again.out, "nothing to be done: the store has schema 3 already\n");
+  EXPECT_EQ(run({"store", "migrate", "--store", "redis://127.0.0.1:1/0", "--json"}).out, "{\"migrated\":false}\n");
+}
+
+TEST_F(Dagverk, a_store_goes_to_another_and_back_by_a_file) {
+  enqueue({"Thumb", "{\"id\":7}", "--jid", "j1"});
+  enqueue({"Thumb", "--jid", "j2", "-q", "mail"});
+  enqueue({"Thumb", "--jid", "j3", "--at", "2099-01-01T00:00:00Z"});
+  const Outcome out = run({"store", "export", "all.jsonl"});
+  EXPECT_EQ(out.code, 0) << out.err;
+  EXPECT_EQ(out.err, "dagverk: exported 3 jobs, 2 ready, 1 scheduled\n");
+  EXPECT_EQ(run({"store", "export", "all.jsonl"}).code, 4);
+
+  const Outcome look = run({"store", "import", "all.jsonl", "--dry-run"});
+  EXPECT_EQ(look.out, "3\n");
+  const Outcome in = run({"store", "import", "all.jsonl", "--store", "sqlite:other.db", "--json"});
+  EXPECT_EQ(in.code, 0) << in.err;
+  EXPECT_EQ(in.out, "{\"jobs\":3,\"restored\":3,\"duplicates\":0,\"malformed\":0}\n");
+  const auto jobs_of = [](const std::string& text) {  // without the head, which has a time
+    return text.substr(text.find('\n'));
+  };
+  const Outcome first = run({"store", "export"});
+  const Outcome second = run({"store", "export", "-", "--store", "sqlite:other.db"});
+  EXPECT_EQ(jobs_of(first.out), jobs_of(second.out));
+  EXPECT_EQ(lines(first.out), 5);
+
+  const Outcome again = run({"store", "import", "all.jsonl", "--store", "sqlite:other.db"});
+  EXPECT_EQ(again.code, 4);
+  EXPECT_TRUE(contains(again.err, "all.jsonl:2: a job with this jid is in the store already")) << again.err;
+}
+
+TEST_F(Dagverk, an_export_that_is_damaged_is_told_and_the_rest_of_it_stored) {
+  enqueue({"A", "--jid", "j1"});
+  enqueue({"A", "--jid", "j2"});
+  const std::string whole = run({"store", "export"}).out;
+  const std::string cut = whole.substr(0, whole.rfind("{\"dagverk_export_end"));
+  const Outcome early = run({"store", "import", "-", "--store", "sqlite:a.db"}, cut);
+  EXPECT_EQ(early.code, 5);
+  EXPECT_EQ(early.out, "2\n");
+  EXPECT_TRUE(contains(early.err, "standard input: ends early, after 2 jobs")) << early.err;
+
+  std::string broken = whole;
+  broken.replace(broken.find(R"("state":"ready")"), 15, R"("state":"rosty")");
+  const Outcome some = run({"store", "import", "-", "--store", "sqlite:b.db"}, broken);
+  EXPECT_EQ(some.code, 5);
+  EXPECT_TRUE(contains(some.err, "standard input:2: member state: needs ready")) << some.err;
+
+  const Outcome none = run({"store", "import", "-", "--store", "sqlite:c.db"}, "{\"class\":\"A\",\"args\":[]}\n");
+  EXPECT_NE(none.code, 0);
+  EXPECT_TRUE(contains(none.err, "standard input:1: ")) << none.err;
+  EXPECT_EQ(run({"store", "import", "-", "--store", "sqlite:d.db"}, "").code, 2);
+  EXPECT_EQ(run({"store", "import", "none.jsonl"}).code, 3);
+}
+
+TEST_F(Dagverk, what_takes_long_shows_on_a_terminal_how_far_it_is) {
+  enqueue({"A", "--jid", "j1"});
+  const std::string exported = run({"store", "export"}).out;
+  const std::size_t head = exported.find('\n') + 1;
+  const std::string job = exported.substr(head, exported.find('\n', head) + 1 - head);
+  int terminal[2];
+  int input[2];
+  ASSERT_EQ(openpty(&terminal[0], &terminal[1], nullptr, nullptr, nullptr), 0);
+  ASSERT_EQ(::pipe2(input, O_CLOEXEC), 0);
+  Child::World world = world_;
+  world.environment.emplace_back("TERM=xterm");
+  world.errors = terminal[1];
+  world.input_from = input[0];
+  Child importing(command({"store", "import", "-", "--dry-run"}), world);
+  std::string drawn;
+  const auto read_terminal = [&] {
+    char bytes[4096];
+    const ssize_t count = ::read(terminal[0], bytes, sizeof bytes);
+    if (count > 0) drawn.append(bytes, static_cast<std::size_t>(count));
+  };
+  ASSERT_EQ(::write(input[1], exported.data(), head), static_cast<ssize_t>(head));
+  // Lines without end: from the second second on it says how many there were.
+  for (pollfd screen{terminal[0], POLLIN, 0}; drawn.find(" jobs") == std::string::npos;) {
+    ASSERT_EQ(::write(input[1], job.data(), job.size()), static_cast<ssize_t>(job.size()));
+    if (::poll(&screen, 1, 0) > 0) read_terminal();
+  }
+  EXPECT_TRUE(drawn.starts_with("\rimport: ")) << drawn;
+  ::close(input[1]);
+  ::close(input[0]);
+  EXPECT_NE(importing.wait().code, 0) << "its last line is missing";
+  while (drawn.find("dagverk: error: ") == std::string::npos) read_terminal();
+  EXPECT_TRUE(contains(drawn, "\r\x1b[Kdagverk: error: ")) << "the line was erased before";
+  ::close(terminal[0]);
+  ::close(terminal[1]);
+}
+
+TEST_F(Dagverk, a_store_is_checked_and_copied) {
+  enqueue({"A", "--jid", "j1"});
+  const Outcome sound = run({"store", "check"});
+  EXPECT_EQ(sound.code, 0) << sound.err;
+  EXPECT_EQ(sound.out, "");
+  EXPECT_EQ(sound.err, "dagverk: looked at 1 job; nothing is wrong\n");
+  const Outcome copied = run({"store", "backup", "copy.db"});
+  EXPECT_EQ(copied.code, 0) << copied.err;
+  EXPECT_EQ(copied.out, "copy.db\n");
+  EXPECT_EQ(run({"store", "backup", "copy.db"}).code, 4);
+  EXPECT_EQ(run({"store", "backup"}).code, 2);
+  EXPECT_TRUE(contains(run({"job", "list", "--store", "sqlite:copy.db"}).out, "j1"));
+
+  sqlite3* database = nullptr;
+  ASSERT_EQ(sqlite3_open((folder_ / "copy.db").c_str(), &database), SQLITE_OK);
+  ASSERT_EQ(sqlite3_exec(database, "UPDATE dagverk_queue SET ready = 7", nullptr, nullptr, nullptr), SQLITE_OK);
+  sqlite3_close(database);
+  const Outcome damaged = run({"store", "check", "--store", "sqlite:copy.db", "--plain"});
+  EXPECT_EQ(damaged.code, 1);
+  EXPECT_EQ(damaged.out, "damage\tqueue default counts 7 ready jobs and holds 1\n");
 }
 
 TEST_F(Dagverk, closed_standard_output_ends_in_silence) {

@@ -10,6 +10,10 @@ int main(int argc, char** argv) {
     jobs.define("Join", [](dagverk::jobs::JobContext& job, const std::string& text, int number) {
       job.set_result(text + " and " + std::to_string(number));
     });
+    jobs.define("Report", [](dagverk::jobs::JobContext& job) {
+      job.log("half of it");
+      job.progress(0.5, "half");
+    });
     jobs.define("Crash", [] { std::abort(); });
     jobs.define("Fail", [] { throw std::runtime_error("on purpose"); }, {.retry = {.max_retries = 0}});
   });

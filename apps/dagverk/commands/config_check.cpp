@@ -41,6 +41,35 @@ std::string queues_json(const worker::Configuration& configuration) {
   return json_list(queues);
 }
 
+std::string pools_json(const worker::Configuration& configuration) {
+  std::vector<std::string> pools;
+  pools.reserve(configuration.pools.size());
+  for (const worker::PoolSettings& pool : configuration.pools) {
+    std::vector<std::string> queues;
+    queues.reserve(pool.queues.size());
+    for (const jobs::PoolQueue& queue : pool.queues) {
+      queues.push_back(JsonObject().text("name", queue.name).number("weight", queue.weight).str());
+    }
+    pools.push_back(JsonObject()
+                        .text("name", pool.name)
+                        .raw("queues", json_list(queues))
+                        .number("concurrency", pool.concurrency)
+                        .number("threads", pool.threads)
+                        .str());
+  }
+  return json_list(pools);
+}
+
+/// `high*3 low*1 25`.
+std::string pool_text(const worker::PoolSettings& pool) {
+  std::string text = concat(pool.name, ":");
+  for (const jobs::PoolQueue& queue : pool.queues) {
+    text += concat(" ", queue.name);
+    if (queue.weight > 0) text += concat("*", queue.weight);
+  }
+  return text + concat(" ", pool.concurrency);
+}
+
 std::string jobs_json(const worker::Configuration& configuration) {
   std::vector<std::string> all;
   all.reserve(configuration.jobs.size());
@@ -52,6 +81,23 @@ std::string jobs_json(const worker::Configuration& configuration) {
                       .text("timeout", worker::duration_text(job.options.timeout))
                       .number("retries", job.options.retry.max_retries)
                       .text("place", job.place)
+                      .str());
+  }
+  return json_list(all);
+}
+
+std::string crons_json(const worker::Configuration& configuration) {
+  std::vector<std::string> all;
+  all.reserve(configuration.cron.size());
+  for (const worker::CronSettings& cron : configuration.cron) {
+    all.push_back(JsonObject()
+                      .text("name", cron.spec.name)
+                      .text("schedule", cron.spec.schedule)
+                      .text("zone", cron.spec.zone)
+                      .text("class", cron.class_name)
+                      .raw("args", cron.args_json)
+                      .text("missed", to_string(cron.spec.missed))
+                      .text("place", cron.place)
                       .str());
   }
   return json_list(all);
@@ -93,6 +139,7 @@ ExitCode run_config_check(const ParsedLine& line, Output& out) {
     JsonObject object;
     object.boolean("valid", true).text("file", configuration->file).text("store", worker::shown_store(*configuration));
     object.raw("queues", queues_json(*configuration)).raw("jobs", jobs_json(*configuration));
+    object.raw("pools", pools_json(*configuration)).raw("cron", crons_json(*configuration));
     object.raw("settings", origins_json(*configuration)).raw("warnings", list_json(configuration->warnings));
     out.print(object.str() + "\n");
     return ExitCode::done;
@@ -103,8 +150,12 @@ ExitCode run_config_check(const ParsedLine& line, Output& out) {
   for (const worker::QueueSettings& queue : configuration->queues) {
     out.row({"queue", concat(queue.name, " ", queue.concurrency)});
   }
+  for (const worker::PoolSettings& pool : configuration->pools) out.row({"pool", pool_text(pool)});
   for (const worker::JobSettings& job : configuration->jobs) {
     out.row({"job", concat(job.name, " → ", job.command.run.front())});
+  }
+  for (const worker::CronSettings& cron : configuration->cron) {
+    out.row({"cron", concat(cron.spec.name, ": ", cron.spec.schedule, " ", cron.spec.zone, " → ", cron.class_name)});
   }
   out.end_table();
   out.say("the configuration is good");
@@ -119,6 +170,9 @@ const Command config_check_command{
      .notes = "Also warns about executables that are not there.",
      .examples = "  dagverk config check\n  dagverk config check --config jobs.toml --json"},
     run_config_check,
+    "78 something is wrong",
+    "`valid`; then `file`, `store`, `queues`, `jobs`, `pools`, `settings` (where each came from), `warnings`, or "
+    "`mistakes`",
 };
 
 }  // namespace dagverk::app

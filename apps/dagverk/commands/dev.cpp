@@ -19,6 +19,8 @@ const Command dev_command{
               "`echo`, which returns its arguments.",
      .examples = "  dagverk dev\n  dagverk dev --config jobs.toml"},
     run_dev,
+    "0 stopped in order; 128+n ended at once, by a second signal n",
+    "an event each: `event`, `at`, `jid`, and more by its kind",
 };
 
 }  // namespace dagverk::app

@@ -1,10 +1,16 @@
 #include "command.hpp"
+#include "line_reader.hpp"
 #include "session.hpp"
+#include "words.hpp"
 
 #include "dagverk/base/concat.hpp"
 #include "dagverk/jobs/arguments.hpp"
+#include "dagverk/jobs/job_client.hpp"
 #include "dagverk/jobs/job_codec.hpp"
 #include "dagverk/jobs/job_names.hpp"
+#include "dagverk/jobs/retry_policy.hpp"
+#include "dagverk/jobs/store_bounds.hpp"
+#include "dagverk/jobs/trace_context.hpp"
 #include "dagverk/jobs/wire_time.hpp"
 #include "dagverk/worker/duration_text.hpp"
 #include "dagverk/worker/time_text.hpp"
@@ -13,6 +19,7 @@
 #include <cstring>
 #include <fcntl.h>
 #include <optional>
+#include <span>
 #include <string>
 #include <unistd.h>
 #include <utility>
@@ -26,72 +33,25 @@ constexpr OptionSyntax enqueue_options[] = {
     {'\0', "at", "TIME", "run at 2026-11-21T09:30:00Z, or without Z in local time"},
     {'q', "queue", "NAME", "the queue; else the class's own, else default"},
     {'\0', "jid", "JID", "the job's id; refused when a job of that id is in the store"},
+    {'\0', "timeout", "TIME", "how long one run may take; else as its class says"},
+    {'\0', "expires-in", "TIME", "drop it when it has waited in its queue for so long"},
+    {'\0', "retry-for", "TIME", "retry until that long after its first failure"},
+    {'\0', "unique", "KEY", "refuse it while another job holds this key"},
+    {'\0', "unique-until", "WHEN", "hold the key until started, done (usual), or for a period"},
+    {'\0', "unique-for", "TIME", "hold it for so long at most; else 24h"},
     {'\0', "bulk", "FILE", "jobs as JSON lines, each with class and args; -: standard input"},
+    {'\0', "spread", "TIME", "of a bulk: jobs come due one after the other, evenly over this time"},
 };
 
-const jobs::CodecOptions limits{};
+constexpr jobs::CodecOptions limits{};
 constexpr std::size_t batch_size_limit = std::size_t{16} << 20U;
 
-/// Bytes of a descriptor, line by line, with a bound on each line.
-class LineReader {
- public:
-  explicit LineReader(int descriptor) : descriptor_(descriptor) {}
+constexpr std::size_t line_limit = limits.payload_size_limit + jobs::failure_headroom;
 
-  struct Line {
-    std::string text;
-    bool too_long = false;
-  };
-
-  /// None at the end, and after a failure, which `error` then has.
-  std::optional<Line> next() {
-    Line line;
-    while (true) {
-      const std::size_t end = buffer_.find('\n', begin_);
-      const std::size_t size = (end == std::string::npos ? buffer_.size() : end) - begin_;
-      // A refused line is read to its end and forgotten.
-      if (line.text.size() + size > limits.payload_size_limit + jobs::failure_headroom) line.too_long = true;
-      if (line.too_long) {
-        line.text.clear();
-      } else {
-        line.text.append(buffer_, begin_, size);
-      }
-      if (end != std::string::npos) {
-        begin_ = end + 1;
-        return line;
-      }
-      buffer_.resize(65536);
-      begin_ = 0;
-      ssize_t count = 0;
-      do {
-        count = ::read(descriptor_, buffer_.data(), buffer_.size());
-      } while (count < 0 && errno == EINTR);
-      if (count < 0) error = Error(ErrorCode::io, concat("reading failed: ", std::strerror(errno)));
-      buffer_.resize(count > 0 ? static_cast<std::size_t>(count) : 0);
-      if (count < 0) return std::nullopt;
-      if (count == 0) return line.text.empty() && !line.too_long ? std::nullopt : std::optional(std::move(line));
-    }
-  }
-
-  std::optional<Error> error;
-
- private:
-  int descriptor_;
-  std::string buffer_;
-  std::size_t begin_ = 0;
-};
-
-/// JSON if it parses, else a text.
-std::string argument_json(const std::string& word) {
-  const std::string list = concat("[", word, "]");
-  const auto parsed = jobs::JobArguments::parse(list);
-  if (parsed && parsed->size() == 1) return word;
-  return json_text(word);
-}
-
-Result<std::string> arguments_json(const std::vector<std::string>& words) {
+Result<std::string> arguments_of(const std::vector<std::string>& words) {
   if (words.size() == 2 && words[1] == "-") {
     std::string text;
-    LineReader reader(STDIN_FILENO);
+    LineReader reader(STDIN_FILENO, line_limit);
     while (auto line = reader.next()) {
       text += line->text + "\n";
       if (line->too_long || text.size() > limits.payload_size_limit) {
@@ -106,11 +66,7 @@ Result<std::string> arguments_json(const std::vector<std::string>& words) {
     while (text.ends_with('\n')) text.pop_back();
     return text;
   }
-  std::string list = "[";
-  for (std::size_t index = 1; index < words.size(); ++index) {
-    list += concat(index > 1 ? "," : "", argument_json(words[index]));
-  }
-  return list + "]";
+  return arguments_json(std::span(words).subspan(1));
 }
 
 /// When the job is to run; none: now.
@@ -133,6 +89,60 @@ Result<std::optional<WallTime>> due_of(const ParsedLine& line, WallTime now) {
   return *time;
 }
 
+/// The value of an option that is a time of at least `least`; zero when it is not there.
+Result<Duration> span_of(const ParsedLine& line, std::string_view option, Duration least) {
+  const auto text = line.value(option);
+  if (!text) return Duration::zero();
+  const auto span = worker::parse_duration(*text);
+  if (span && *span >= least) return *span;
+  return Error(ErrorCode::invalid_argument,
+               concat("--", option, ": got \"", worker::printable(*text, 60), "\"; ",
+                      span ? std::string("must be at least ") + (least < std::chrono::seconds(1) ? "1ms" : "1s")
+                           : std::string(span.error().message())));
+}
+
+Result<void> read_limits(const ParsedLine& line, jobs::NewJob& job) {
+  const auto timeout = span_of(line, "timeout", std::chrono::milliseconds(1));
+  if (!timeout) return timeout.error();
+  const auto expires_in = span_of(line, "expires-in", std::chrono::milliseconds(1));
+  if (!expires_in) return expires_in.error();
+  const auto retry_for = span_of(line, "retry-for", std::chrono::seconds(1));
+  if (!retry_for) return retry_for.error();
+  job.timeout = *timeout;
+  job.expires_in = *expires_in;
+  if (*retry_for > Duration::zero()) job.retry_for = std::chrono::floor<std::chrono::seconds>(*retry_for);
+  return {};
+}
+
+/// The lock that the line asks for; none: no `--unique`.
+Result<std::optional<jobs::UniqueLock>> unique_of(const ParsedLine& line) {
+  const auto key = line.value("unique");
+  const auto until = line.value("unique-until");
+  if (!key) {
+    if (!until && !line.has("unique-for")) return std::optional<jobs::UniqueLock>();
+    return Error(ErrorCode::invalid_argument, "--unique-until and --unique-for need a key: --unique KEY");
+  }
+  jobs::UniqueLock lock;
+  lock.key = *key;
+  const auto expiry = span_of(line, "unique-for", std::chrono::milliseconds(1));
+  if (!expiry) return expiry.error();
+  if (*expiry > Duration::zero()) lock.expiry = *expiry;
+  if (until) {
+    bool known = false;
+    for (const auto choice : {jobs::LockUntil::started, jobs::LockUntil::done, jobs::LockUntil::period}) {
+      if (*until != jobs::to_string(choice)) continue;
+      lock.until = choice;
+      known = true;
+    }
+    if (!known) {
+      return Error(ErrorCode::invalid_argument,
+                   concat("--unique-until: started, done or period, not \"", worker::printable(*until, 60), "\""));
+    }
+  }
+  if (auto good = jobs::check(lock); !good) return good.error().with("--unique");
+  return std::optional(std::move(lock));
+}
+
 jobs::EnqueueRequest request_of(const jobs::Job& job, std::optional<WallTime> due,
                                 const worker::Configuration& configuration) {
   jobs::EnqueueRequest request;
@@ -153,10 +163,28 @@ std::string queue_of(const ParsedLine& line, const worker::Configuration& config
   return known == nullptr ? "default" : known->options.queue;
 }
 
+/// The trace that the environment names, as other tools do; empty when it names none.
+jobs::TraceContext trace_of_environment() {
+  const auto variables = worker::current_environment();
+  jobs::TraceContext trace;
+  const auto parent = variables.find("TRACEPARENT");
+  if (parent == variables.end() || !jobs::is_traceparent(parent->second)) return trace;
+  trace.parent = parent->second;
+  const auto state = variables.find("TRACESTATE");
+  if (state != variables.end() && state->second.size() <= jobs::trace_state_size_limit) trace.state = state->second;
+  return trace;
+}
+
+jobs::ClientOptions client_options() {
+  jobs::ClientOptions options;
+  options.trace = [trace = trace_of_environment()] { return trace; };
+  return options;
+}
+
 ExitCode enqueue_one(const ParsedLine& line, Session& session, Output& out) {
   const std::string& job_class = line.arguments().front();
   if (auto good = jobs::check_class_name(job_class); !good) return out.fail(good.error());
-  auto args = arguments_json(line.arguments());
+  auto args = arguments_of(line.arguments());
   if (!args) return out.fail(args.error());
   const WallTime now = session.now();
   auto due = due_of(line, now);
@@ -168,17 +196,24 @@ ExitCode enqueue_one(const ParsedLine& line, Session& session, Output& out) {
   job.args_json = std::move(*args);
   job.queue = queue_of(line, session.configuration(), job_class);
   job.jid = line.value("jid").value_or("");
-  job.scheduled = due->has_value();
-  const auto encoded = jobs::encode_new_job(job, now);
+  if (auto good = read_limits(line, job); !good) return out.fail(good.error());
+  const auto unique = unique_of(line);
+  if (!unique) return out.fail(unique.error());
+  const auto encoded = jobs::encode_for_store(job, *due, now, client_options());
   if (!encoded) return out.fail(encoded.error());
 
   std::vector<jobs::EnqueueRequest> batch;
   batch.push_back(request_of(*encoded, *due, session.configuration()));
+  batch.back().unique = *unique;
   const auto outcomes = session.wait(session.store().enqueue(std::move(batch)));
   if (!outcomes) return out.fail(outcomes.error());
   if (outcomes->front() == jobs::ItemOutcome::duplicate) {
     return out.fail(Error(ErrorCode::already_exists,
                           concat("a job with jid ", worker::printable(encoded->jid()), " is in the store already")));
+  }
+  if (outcomes->front() == jobs::ItemOutcome::locked && *unique) {
+    const auto held = session.wait(session.store().find_lock((*unique)->key));
+    return out.fail(jobs::lock_refusal(job_class, **unique, held.value_or(std::nullopt)));
   }
   if (out.json()) {
     JsonObject object;
@@ -194,19 +229,55 @@ ExitCode enqueue_one(const ParsedLine& line, Session& session, Output& out) {
   return ExitCode::done;
 }
 
+bool is_blank(const LineReader::Line& line) {
+  return line.text.find_first_not_of(" \t\r") == std::string::npos && !line.too_long;
+}
+
+/// Over how long the jobs of a bulk come due, and how many there are.
+struct Spread {
+  Duration over{0};
+  std::size_t count = 0;
+};
+
+/// What `--spread` says. The file is read once to count its lines.
+Result<Spread> spread_of(const ParsedLine& line, int descriptor) {
+  const auto over = span_of(line, "spread", std::chrono::milliseconds(1));
+  if (!over) return over.error();
+  if (*over == Duration::zero()) return Spread{};
+  if (*over > jobs::retry_delay_max) return Error(ErrorCode::invalid_argument, "--spread: must be at most 366d");
+  const off_t begin = ::lseek(descriptor, 0, SEEK_CUR);
+  if (begin < 0) {
+    return Error(ErrorCode::invalid_argument, "--spread counts the lines first: give it a file instead of a pipe");
+  }
+  Spread spread{.over = *over};
+  LineReader reader(descriptor, line_limit);
+  while (const auto each = reader.next()) spread.count += is_blank(*each) ? 0 : 1;
+  if (reader.error) return *reader.error;
+  if (::lseek(descriptor, begin, SEEK_SET) < 0) {
+    return Error(ErrorCode::io, concat("reading from its beginning again failed: ", std::strerror(errno)));
+  }
+  return spread;
+}
+
 /// Enqueues line after line in batches; what is wrong with a line is told, and the others go on.
 class Bulk {
  public:
-  Bulk(const ParsedLine& line, Session& session, Output& out, std::string source)
-      : line_(line), session_(session), out_(out), source_(std::move(source)) {}
+  Bulk(const ParsedLine& line, Session& session, Output& out, std::string source, Spread spread)
+      : line_(line),
+        session_(session),
+        out_(out),
+        source_(std::move(source)),
+        spread_(spread),
+        started_at_(session.now()) {}
 
   ExitCode run(int descriptor) {
-    LineReader reader(descriptor);
+    LineReader reader(descriptor, line_limit);
     std::size_t number = 0;
     while (auto line = reader.next()) {
       ++number;
-      if (line->text.find_first_not_of(" \t\r") == std::string::npos && !line->too_long) continue;
+      if (is_blank(*line)) continue;
       if (auto added = add(*line, number); !added) complain(number, added.error().message(), malformed_);
+      ++seen_;
       const bool full = batch_.size() == jobs::batch_count_limit || batch_size_ > batch_size_limit;
       if (full && !store()) return out_.fail(*fault_);
     }
@@ -234,12 +305,13 @@ class Bulk {
   Result<void> add(const LineReader::Line& line, std::size_t number) {
     if (line.too_long) return Error(ErrorCode::too_large, "is larger than 1 MiB");
     const WallTime now = session_.now();
+    const WallTime due = started_at_ + jobs::spread_delay(spread_.over, seen_, spread_.count);
     const std::string queue(line_.value("queue").value_or("default"));
-    auto prepared = jobs::prepare_job(line.text, now, queue);
+    auto prepared = jobs::prepare_for_store(line.text, now, queue, options_, due);
     if (!prepared) return prepared.error();
     // A class of the configuration has a queue of its own, for jobs that name none.
     const std::string own_queue = queue_of(line_, session_.configuration(), prepared->job.job_class());
-    if (own_queue != queue) prepared = jobs::prepare_job(line.text, now, own_queue);
+    if (own_queue != queue) prepared = jobs::prepare_for_store(line.text, now, own_queue, options_, due);
     if (!prepared) return prepared.error();
     batch_size_ += prepared->job.payload().size();
     batch_.push_back(request_of(prepared->job, prepared->due, session_.configuration()));
@@ -278,6 +350,10 @@ class Bulk {
   Session& session_;
   Output& out_;
   const std::string source_;
+  const Spread spread_;
+  const WallTime started_at_;
+  std::size_t seen_ = 0;
+  const jobs::ClientOptions options_ = client_options();
   std::vector<jobs::EnqueueRequest> batch_;
   std::vector<std::size_t> numbers_;
   std::size_t batch_size_ = 0;
@@ -289,17 +365,13 @@ class Bulk {
 };
 
 ExitCode enqueue_bulk(const ParsedLine& line, const std::string& source, Output& out) {
-  int descriptor = STDIN_FILENO;
-  if (source != "-") {
-    descriptor = ::open(source.c_str(), O_RDONLY | O_CLOEXEC);
-    if (descriptor < 0) {
-      out.complain(concat("error: ", worker::printable(source), ": ", std::strerror(errno)));
-      return errno == ENOENT ? ExitCode::not_found : ExitCode::failed;
-    }
-  }
+  auto lines = open_lines(source, out);
+  if (!lines) return lines.error();
+  const auto spread = spread_of(line, lines->descriptor);
+  if (!spread) return out.fail(spread.error());
   const auto session = Session::open(line, worker::MissingStore::create);
   if (!session) return out.fail(session.error());
-  return Bulk(line, **session, out, source == "-" ? "standard input" : worker::printable(source)).run(descriptor);
+  return Bulk(line, **session, out, std::move(lines->shown), *spread).run(lines->descriptor);
 }
 
 ExitCode run_enqueue(const ParsedLine& line, Output& out) {
@@ -307,12 +379,16 @@ ExitCode run_enqueue(const ParsedLine& line, Output& out) {
     if (auto good = jobs::check_queue_name(*queue); !good) return out.fail(good.error().with("--queue"));
   }
   if (const auto source = line.value("bulk")) {
-    if (!line.arguments().empty() || line.has("in") || line.has("at") || line.has("jid")) {
+    const bool more = line.has("timeout") || line.has("expires-in") || line.has("retry-for") || line.has("unique") ||
+                      line.has("unique-until") || line.has("unique-for");
+    if (!line.arguments().empty() || line.has("in") || line.has("at") || line.has("jid") || more) {
       return out.fail(Error(ErrorCode::invalid_argument,
-                            "--bulk takes everything from its lines: no CLASS, --in, --at or --jid beside it"));
+                            "--bulk takes everything from its lines: no CLASS and no other option beside it but -q and "
+                            "--spread"));
     }
     return enqueue_bulk(line, std::string(*source), out);
   }
+  if (line.has("spread")) return out.fail(Error(ErrorCode::invalid_argument, "--spread goes with --bulk"));
   if (line.arguments().empty()) {
     return out.fail(Error(ErrorCode::invalid_argument, "which class? dagverk enqueue CLASS [ARG…|-]"));
   }
@@ -331,8 +407,13 @@ const Command enqueue_command{
      .options = enqueue_options,
      .notes = "An ARG is JSON if it parses, else a text. -: standard input has the arguments as\n"
               "one JSON array. Bad lines of --bulk are told; the others are enqueued (exit 5).",
-     .examples = "  dagverk enqueue Thumb '{\"id\":7}' cat.jpg --in 5m\n  dagverk enqueue --bulk jobs.jsonl -q mail"},
+     .examples = "  dagverk enqueue Thumb '{\"id\":7}' cat.jpg --in 5m\n  dagverk enqueue --bulk jobs.jsonl -q mail "
+                 "--spread 10m"},
     run_enqueue,
+    "2 the job is malformed or too large; 3 no such file; 4 a job of that jid is in the store; 5 --bulk: only some "
+    "lines",
+    "`jid`, `class`, `queue`, `state` (`ready`, `scheduled`), `due_at`; of --bulk `enqueued`, `scheduled`, "
+    "`malformed`, `duplicates`",
 };
 
 }  // namespace dagverk::app

@@ -100,6 +100,8 @@ const Command events_tail_command{
      .notes = "Each node keeps 10,000 events for a reader that is slow; jobs never wait.",
      .examples = "  dagverk events tail\n  dagverk events tail --event JobFailed --event JobDied --json"},
     run_events_tail,
+    "3 no node can be reached",
+    "an event each, as the journal has it",
 };
 
 }  // namespace dagverk::app

@@ -50,6 +50,8 @@ const Command handler_start_command{
      .notes = "What its rule has kept for it goes first. One that runs goes on.",
      .examples = "  dagverk handler start invoices\n  dagverk handler start invoices --node host:1:a"},
     run_start,
+    "3 no such handler, or no node can be reached",
+    "`handler`, `node`, `outcome`",
 };
 
 const Command handler_stop_command{
@@ -62,6 +64,8 @@ const Command handler_stop_command{
      .notes = "It finishes the event it handles. Meanwhile its rule keeps events for it.",
      .examples = "  dagverk handler stop invoices\n  dagverk handler stop invoices --json"},
     run_stop,
+    "3 no such handler, or no node can be reached",
+    "`handler`, `node`, `outcome`",
 };
 
 const Command handler_restart_command{
@@ -74,6 +78,8 @@ const Command handler_restart_command{
      .notes = "The event it handles is dropped, and counted.",
      .examples = "  dagverk handler restart invoices\n  dagverk handler restart invoices --json"},
     run_restart,
+    "3 no such handler, or no node can be reached",
+    "`handler`, `node`, `outcome`",
 };
 
 }  // namespace dagverk::app

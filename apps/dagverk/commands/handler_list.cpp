@@ -45,6 +45,9 @@ const Command handler_list_command{
      .notes = "DROPPED: by its rule, at crashes and at stops; not what its filter rejected.",
      .examples = "  dagverk handler list\n  dagverk handler list --json"},
     run_handler_list,
+    "3 no node can be reached",
+    "`handler`, `node`, `state`, `rule`, `published`, `delivered`, `buffered`, `dropped` (by reason), `lag_ms`, "
+    "`restarts`, `last_error`",
 };
 
 }  // namespace dagverk::app

@@ -64,6 +64,9 @@ const Command handler_show_command{
      .notes = "published is delivered, dropped and buffered together, always.",
      .examples = "  dagverk handler show printer\n  dagverk handler show printer --json"},
     run_handler_show,
+    "3 no such handler, or no node can be reached",
+    "`handler`, `node`, `state`, `rule`, `published`, `delivered`, `buffered`, `dropped` (by reason), `lag_ms`, "
+    "`restarts`, `last_error`",
 };
 
 }  // namespace dagverk::app

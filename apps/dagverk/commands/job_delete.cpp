@@ -1,4 +1,5 @@
 #include "command.hpp"
+#include "progress.hpp"
 #include "selection.hpp"
 
 #include <algorithm>
@@ -19,6 +20,7 @@ ExitCode run_job_delete(const ParsedLine& line, Output& out) {
     return line.has("dry-run") ? ExitCode::done : ExitCode::refused;
   }
 
+  Progress progress(out, "delete", selection->jobs.size());
   std::vector<jobs::ItemOutcome> outcomes;
   for (std::size_t first = 0; first < selection->jobs.size(); first += jobs::batch_count_limit) {
     std::vector<std::string> batch;
@@ -29,6 +31,7 @@ ExitCode run_job_delete(const ParsedLine& line, Output& out) {
     const auto done = (*session)->wait((*session)->store().remove(std::move(batch), ""));
     if (!done) return out.fail(done.error());
     outcomes.insert(outcomes.end(), done->begin(), done->end());
+    progress.advance(done->size());
   }
   return report_outcomes(out, "deleted", *selection, outcomes);
 }
@@ -44,6 +47,8 @@ const Command job_delete_command{
      .notes = "Asks before it deletes more than one; without a terminal that needs --yes.",
      .examples = "  dagverk job delete 66aa0c2f41f3b5d8e9a7c1d2\n  dagverk job delete --all --state dead --yes"},
     run_job_delete,
+    "3 none of the jobs is there; 4 it is running, or more than one and no --yes; 5 only some of them",
+    "per job `jid` and `outcome`: `deleted`, `missing`, `running`",
 };
 
 }  // namespace dagverk::app

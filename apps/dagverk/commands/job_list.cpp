@@ -67,6 +67,9 @@ const Command job_list_command{
      .options = job_list_options,
      .examples = "  dagverk job list --state dead\n  dagverk job list -q mail -n 20 --json"},
     run_job_list,
+    {},
+    "`jid`, `state`, `class`, `queue`, `priority`, `enqueued_at`; where they apply `started_at`, `due_at`, `died_at`, "
+    "`rescues`, `reason`",
 };
 
 }  // namespace dagverk::app

@@ -1,4 +1,5 @@
 #include "command.hpp"
+#include "progress.hpp"
 #include "selection.hpp"
 
 #include "dagverk/jobs/job_codec.hpp"
@@ -27,6 +28,7 @@ ExitCode run_job_retry(const ParsedLine& line, Output& out) {
   if (!selection) return out.fail(selection.error());
   if (!confirmed(line, out, "retry", selection->jobs.size(), false)) return ExitCode::done;
 
+  Progress progress(out, "retry", selection->jobs.size());
   std::vector<jobs::ItemOutcome> outcomes;
   for (std::size_t first = 0; first < selection->jobs.size(); first += 100) {
     std::vector<jobs::RetryNow> batch;
@@ -36,6 +38,7 @@ ExitCode run_job_retry(const ParsedLine& line, Output& out) {
     const auto done = (*session)->wait((*session)->store().retry_now(std::move(batch)));
     if (!done) return out.fail(done.error());
     outcomes.insert(outcomes.end(), done->begin(), done->end());
+    progress.advance(done->size());
   }
   return report_outcomes(out, "retried", *selection, outcomes);
 }
@@ -51,6 +54,8 @@ const Command job_retry_command{
      .notes = "--all takes dead jobs, unless --state says otherwise.",
      .examples = "  dagverk job retry 66aa0c2f41f3b5d8e9a7c1d2\n  dagverk job retry --all --class Checksum"},
     run_job_retry,
+    "3 none of the jobs is there; 4 it is running; 5 only some of them",
+    "per job `jid` and `outcome`: `retried`, `missing`, `running`",
 };
 
 }  // namespace dagverk::app

@@ -3,6 +3,7 @@
 
 #include "dagverk/base/concat.hpp"
 #include "dagverk/jobs/job_codec.hpp"
+#include "dagverk/jobs/job_record.hpp"
 #include "dagverk/worker/time_text.hpp"
 
 namespace dagverk::app {
@@ -26,8 +27,18 @@ Result<std::vector<jobs::JournalRow>> read_history(Session& session, const std::
   return rows;
 }
 
+/// What its latest run has said; nothing when it said nothing.
+Result<std::optional<jobs::JobRecord>> read_record(Session& session, const std::string& jid) {
+  const auto kept = session.wait(session.store().read_record(jid));
+  if (!kept) return kept.error();
+  if (!*kept) return std::optional<jobs::JobRecord>();
+  auto record = jobs::job_record_from_json(**kept);
+  if (!record) return std::optional<jobs::JobRecord>();  // a newer program's
+  return std::optional(std::move(*record));
+}
+
 std::string show_json(const std::optional<jobs::StoredJob>& job, const std::vector<jobs::JournalRow>& history,
-                      const std::string& jid) {
+                      const std::optional<jobs::JobRecord>& record, const std::string& jid) {
   JsonObject object;
   if (job) {
     object = job_json(*job);
@@ -41,6 +52,8 @@ std::string show_json(const std::optional<jobs::StoredJob>& job, const std::vect
     object.text("jid", jid).text("state", to_string(history.back().kind));
     object.text("class", history.back().class_name).text("queue", history.back().queue);
   }
+  if (record && record->progress) object.raw("progress", concat(*record->progress));
+  if (record && !record->status.empty()) object.text("status", record->status);
   std::vector<std::string> rows;
   for (const jobs::JournalRow& row : history) {
     JsonObject entry;
@@ -82,12 +95,14 @@ ExitCode run_job_show(const ParsedLine& line, Output& out) {
   if (!job) return out.fail(job.error());
   const auto history = read_history(**session, jid);
   if (!history) return out.fail(history.error());
+  const auto record = read_record(**session, jid);
+  if (!record) return out.fail(record.error());
   if (!*job && history->empty()) {
     return out.fail(Error(ErrorCode::not_found, concat("no job ", worker::printable(jid, 80),
                                                        " in the store, and nothing about it in the journal")));
   }
   if (out.json()) {
-    out.print(show_json(*job, *history, jid));
+    out.print(show_json(*job, *history, *record, jid));
     return ExitCode::done;
   }
   if (*job) {
@@ -97,6 +112,10 @@ ExitCode run_job_show(const ParsedLine& line, Output& out) {
     out.row({"state", std::string(to_string(history->back().kind))});
     out.row({"class", history->back().class_name});
     out.row({"queue", history->back().queue});
+  }
+  if (*record && (*record)->progress) {
+    const auto percent = static_cast<int>(*(*record)->progress * 100);
+    out.row({"progress", concat(percent, " %", (*record)->status.empty() ? "" : "  ", (*record)->status)});
   }
   for (const jobs::JournalRow& row : *history) {
     out.row({"history",
@@ -117,6 +136,9 @@ const Command job_show_command{
      .notes = "A job that has left the store is shown as far as the journal remembers it.",
      .examples = "  dagverk job show 66aa0c2f41f3b5d8e9a7c1d2\n  dagverk job show 66aa0c2f41f3b5d8e9a7c1d2 --json"},
     run_job_show,
+    "3 no such job, in the store or the journal",
+    "as `job list`, with `payload` (the job object; `payload_text` when it is no job), `progress` and `status` of its "
+    "latest run where it gave them, and `history`: `at`, `what`, `detail`",
 };
 
 }  // namespace dagverk::app

@@ -22,6 +22,8 @@ ExitCode run_version(const ParsedLine& /*line*/, Output& out) {
 const Command version_command{
     {.name = "version", .summary = "Prints the version.", .examples = "  dagverk version\n  dagverk version --json"},
     run_version,
+    {},
+    "`version`, `json_schema`",
 };
 
 }  // namespace dagverk::app

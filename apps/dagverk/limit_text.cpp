@@ -1,0 +1,150 @@
+#include "limit_text.hpp"
+
+#include "dagverk/base/concat.hpp"
+#include "dagverk/worker/duration_text.hpp"
+#include "dagverk/worker/time_text.hpp"
+
+#include <charconv>
+
+namespace dagverk::app {
+
+namespace {
+
+constexpr std::string_view queue_mark = "queue:";
+
+constexpr OptionSyntax options[] = {
+    {'c', "concurrency", "N", "how many may run at once"},
+    {'\0', "rate", "N/TIME", "how many may begin in a time, as in 100/1m"},
+    {'\0', "kind", "KIND", "of the rate: bucket (a burst of N, then evenly) or window (N in each); else bucket"},
+};
+
+Result<std::int64_t> whole(std::string_view option, std::string_view text) {
+  std::int64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error == std::errc{} && end == text.data() + text.size()) return number;
+  return Error(ErrorCode::invalid_argument,
+               concat("--", option, ": needs a whole number, got \"", worker::printable(text, 60), "\""));
+}
+
+Result<jobs::Rate> rate_of(std::string_view text, std::optional<std::string_view> kind) {
+  const std::size_t slash = text.find('/');
+  if (slash == std::string_view::npos) {
+    return Error(ErrorCode::invalid_argument,
+                 concat("--rate: needs a count and a time, as in 100/1m, got \"", worker::printable(text, 60), "\""));
+  }
+  jobs::Rate rate;
+  const auto count = whole("rate", text.substr(0, slash));
+  if (!count) return count.error();
+  const auto per = worker::parse_duration(text.substr(slash + 1));
+  if (!per) return per.error().with("--rate");
+  rate.count = *count;
+  rate.per = *per;
+  if (!kind) return rate;
+  const auto known = jobs::rate_kind_from_text(*kind);
+  if (!known) {
+    return Error(ErrorCode::invalid_argument,
+                 concat("--kind: got \"", worker::printable(*kind, 60), "\"; allowed: bucket, window"));
+  }
+  rate.kind = *known;
+  return rate;
+}
+
+}  // namespace
+
+const std::span<const OptionSyntax> limit_options = options;
+
+LimitName limit_name(std::string_view word) {
+  if (word.starts_with(queue_mark)) {
+    return {jobs::LimitScope::queue, std::string(word.substr(queue_mark.size()))};
+  }
+  return {jobs::LimitScope::key, std::string(word)};
+}
+
+std::string limit_word(const jobs::Limit& limit) {
+  return concat(limit.scope == jobs::LimitScope::queue ? queue_mark : std::string_view(), limit.name);
+}
+
+Result<jobs::Limit> limit_of(const ParsedLine& line, LimitName name) {
+  jobs::Limit limit;
+  limit.scope = name.scope;
+  limit.name = std::move(name.name);
+  if (const auto text = line.value("concurrency")) {
+    const auto number = whole("concurrency", *text);
+    if (!number) return number.error();
+    limit.concurrency = *number;
+  }
+  if (const auto text = line.value("rate")) {
+    const auto rate = rate_of(*text, line.value("kind"));
+    if (!rate) return rate.error();
+    limit.rate = *rate;
+  } else if (line.value("kind")) {
+    return Error(ErrorCode::invalid_argument, "--kind is one of a --rate; name that, too");
+  }
+  return limit;
+}
+
+Result<jobs::LimitInfo> limit_named(Session& session, std::string_view word) {
+  Result<std::vector<jobs::LimitInfo>> list = session.wait(session.store().list_limits());
+  if (!list) return list.error();
+  std::vector<std::string> words;
+  for (jobs::LimitInfo& info : *list) {
+    words.push_back(limit_word(info.limit));
+    if (words.back() == word) return std::move(info);
+  }
+  const std::vector<std::string_view> names(words.begin(), words.end());
+  const auto near = worker::nearest_word(word, names);
+  return Error(ErrorCode::not_found,
+               concat("no limit \"", worker::printable(word, 60), "\" in the store",
+                      near ? concat("; did you mean \"", worker::printable(*near, 60), "\"?") : std::string()));
+}
+
+std::string rate_text(const jobs::Limit& limit) {
+  if (!limit.rate) return "-";
+  return concat(limit.rate->count, "/", worker::duration_text(limit.rate->per), " ", to_string(limit.rate->kind));
+}
+
+JsonObject limit_json(const jobs::LimitInfo& info) {
+  JsonObject object;
+  object.text("limit", limit_word(info.limit)).text("scope", to_string(info.limit.scope));
+  if (info.limit.concurrency) object.number("concurrency", static_cast<std::uint64_t>(*info.limit.concurrency));
+  if (const auto& rate = info.limit.rate) {
+    object.number("rate", static_cast<std::uint64_t>(rate->count))
+        .text("per", worker::duration_text(rate->per))
+        .text("kind", to_string(rate->kind));
+  }
+  std::vector<std::string> uses;
+  for (const jobs::LimitUse& use : info.uses) {
+    JsonObject one;
+    one.text("key", use.key).number("running", use.running).number("waiting", use.waiting);
+    if (use.tokens) one.number("tokens", static_cast<std::uint64_t>(*use.tokens));
+    one.time("next_token_at", use.next_token_at);
+    uses.push_back(one.str());
+  }
+  object.raw("uses", json_list(uses));
+  return object;
+}
+
+void tell_limit(Output& out, std::string_view word, std::string_view outcome, std::string_view sentence) {
+  if (out.json()) {
+    out.print(JsonObject().text("limit", word).text("outcome", outcome).str() + "\n");
+  } else if (out.plain()) {
+    out.print(concat(worker::printable(word), "\t", outcome, "\n"));
+  } else {
+    out.print(concat(worker::printable(word), ": ", sentence, "\n"));
+  }
+}
+
+ExitCode put_limit(Session& session, Output& out, const jobs::Limit& limit) {
+  if (auto good = jobs::check(limit); !good) return out.fail(good.error());
+  jobs::Limit put = limit;
+  const auto changed = session.wait(session.store().put_limit(std::move(put)));
+  if (!changed) return out.fail(changed.error());
+  const std::string slots = limit.concurrency ? concat(*limit.concurrency, " at once") : std::string();
+  const std::string rate = limit.rate ? rate_text(limit) : std::string();
+  const std::string_view outcome = *changed ? "set" : "unchanged";
+  tell_limit(out, limit_word(limit), outcome,
+             concat(outcome, ": ", slots, !slots.empty() && !rate.empty() ? ", " : "", rate));
+  return ExitCode::done;
+}
+
+}  // namespace dagverk::app

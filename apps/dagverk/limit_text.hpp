@@ -1,0 +1,41 @@
+#pragma once
+
+#include "command.hpp"
+#include "output.hpp"
+#include "session.hpp"
+
+#include "dagverk/jobs/limits.hpp"
+
+#include <span>
+#include <string>
+#include <string_view>
+
+/// Limits as people write and read them.
+namespace dagverk::app {
+
+/// Which limit a word of a command line means: `queue:NAME` that of a queue, anything else a key limit.
+struct LimitName {
+  jobs::LimitScope scope = jobs::LimitScope::key;
+  std::string name;
+};
+[[nodiscard]] LimitName limit_name(std::string_view word);
+[[nodiscard]] std::string limit_word(const jobs::Limit& limit);
+
+/// The limit of `--concurrency`, `--rate` and `--kind`; none of its parts when none of them is given. Errors:
+/// `invalid_argument`, with the flag.
+[[nodiscard]] Result<jobs::Limit> limit_of(const ParsedLine& line, LimitName name);
+extern const std::span<const OptionSyntax> limit_options;
+
+/// Errors: `not_found`, with the nearest name.
+[[nodiscard]] Result<jobs::LimitInfo> limit_named(Session& session, std::string_view word);
+
+/// `100/1h bucket`, or `-`.
+[[nodiscard]] std::string rate_text(const jobs::Limit& limit);
+[[nodiscard]] JsonObject limit_json(const jobs::LimitInfo& info);
+
+/// One line: what became of a limit.
+void tell_limit(Output& out, std::string_view word, std::string_view outcome, std::string_view sentence);
+/// Puts it, and tells.
+[[nodiscard]] ExitCode put_limit(Session& session, Output& out, const jobs::Limit& limit);
+
+}  // namespace dagverk::app
