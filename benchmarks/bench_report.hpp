@@ -3,6 +3,7 @@
 #include "dagverk/base/clock.hpp"
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <functional>
@@ -23,6 +24,9 @@ class BenchReport {
     if (filter_.ends_with('$')) return name.ends_with(std::string_view(filter_).substr(0, filter_.size() - 1));
     return name.find(filter_) != std::string_view::npos;
   }
+
+  /// For what takes long: whether the filter names it.
+  [[nodiscard]] bool asked_for(std::string_view name) const { return !filter_.empty() && filter_.starts_with(name); }
 
   /// `measure` returns one round's figure.
   void run(std::string_view name, std::string_view unit, const std::function<double()>& measure) {
@@ -60,9 +64,16 @@ void runtime_benchmarks(BenchReport& report);
 void event_benchmarks(BenchReport& report);
 void handlers_benchmarks(BenchReport& report);
 void jobs_benchmarks(BenchReport& report);
+void jobs_redis_benchmarks(BenchReport& report);
 void log_benchmarks(BenchReport& report);
 void report_benchmarks(BenchReport& report);
 void stage_benchmarks(BenchReport& report);
+void start_latency_benchmarks(BenchReport& report);
+void store_size_benchmarks(BenchReport& report);
 void store_sqlite_benchmarks(BenchReport& report);
+
+/// What this program is called with when it is to be a worker whose memory is measured: then a URL and a count of jobs.
+inline constexpr const char* redis_worker_flag = "--redis-worker";
+int run_redis_worker(std::string_view url, std::size_t count);
 
 }  // namespace dagverk::bench

@@ -5,6 +5,7 @@
 #include "job_load.hpp"
 
 #include <algorithm>
+#include <ctime>
 #include <vector>
 
 namespace dagverk::bench {
@@ -40,12 +41,26 @@ double start_latency() {
   return waits[count / 2];
 }
 
+/// What an idle node costs, in hundredths of one core.
+double idle_percent() {
+  constexpr int span_s = 10;
+  Runtime runtime;
+  NodeStore store(runtime, true);
+  const std::unique_ptr<jobs::Node> node = start_node(runtime, *store, jobs::JobRegistry());
+  const auto processor_s = [] { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; };
+  sleep_for(std::chrono::seconds(1));
+  const double before = processor_s();
+  sleep_for(std::chrono::seconds(span_s));
+  return (processor_s() - before) / span_s * 100;
+}
+
 }  // namespace
 
 void jobs_benchmarks(BenchReport& report) {
   report.run("jobs.sqlite.noop", "jobs/s", [] { return noop_jobs_per_second(false); });
   report.run("jobs.sqlite.noop_journaled", "jobs/s", [] { return noop_jobs_per_second(true); });
   report.run("jobs.sqlite.start.p50", "us", [] { return start_latency(); });
+  if (report.wants("jobs.sqlite.idle")) report.print("jobs.sqlite.idle", idle_percent(), "%");
 }
 
 }  // namespace dagverk::bench
