@@ -16,13 +16,14 @@ endif()
 set(CMAKE_RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/bin")
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 
-# ccache when it is there. The sloppiness is what it needs to cache files that use a precompiled header.
+# ccache when it is there. The sloppiness is what it needs to cache files that use a precompiled header; without this
+# folder's name in what it compares, a second clone or worktree builds from what the first one built.
 if(NOT CMAKE_CXX_COMPILER_LAUNCHER OR CMAKE_CXX_COMPILER_LAUNCHER STREQUAL "ccache")
   find_program(DAGVERK_CCACHE ccache)
   mark_as_advanced(DAGVERK_CCACHE)
   if(DAGVERK_CCACHE)
     set(CMAKE_CXX_COMPILER_LAUNCHER
         "${CMAKE_COMMAND}" -E env "CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime"
-        "${DAGVERK_CCACHE}")
+        "CCACHE_BASEDIR=${CMAKE_SOURCE_DIR}" "CCACHE_NOHASHDIR=1" "${DAGVERK_CCACHE}")
   endif()
 endif()
