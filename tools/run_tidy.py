@@ -5,7 +5,8 @@ Nearly all of clang-tidy's time goes into the headers, so the files of a folder 
 to a dozen of them. Files that define the same name are kept apart; a unit that does not compile is taken apart.
 
 A file's key covers its text, the text of every header of ours that it includes (through others, too), its compile command,
-the rules and clang-tidy's version. A passed key is an empty file below build/tidy-cache. Failures are never kept.
+the rules and clang-tidy's version. A passed key is an empty file in the user's cache folder, so that all clones share what
+passed ($DAGVERK_TIDY_CACHE, else dagverk-tidy below $XDG_CACHE_HOME, else below ~/.cache). Failures are never kept.
 
 Usage: run_tidy.py <build folder with compile_commands.json> [part of a path…]
 """
@@ -28,7 +29,7 @@ UNIT_LIMIT = 12
 INCLUDE = re.compile(rb'^\s*#\s*include\s*"([^"]+)"', re.M)
 # What a file defines in a namespace begins at the first column: a type, or a function, constant or variable.
 DEFINED = re.compile(
-    rb"^(?:template <.*> ?)?(?:(?:struct|class|enum class|enum|union|concept|using(?! namespace)|#define) (\w+)"
+    rb"^(?:template <.*> ?)?(?:(?:struct|class|enum class|enum|union|concept|using(?= \w+ =)|#define) (\w+)"
     rb"|(?!namespace|using)[A-Za-z_][\w:<>,&*\[\] ]*?[ &*](?<!::)(\w+)(?:\[\w*\])?(?:\(| = |\{|;))", re.M)
 UNIT_PART = """#define main main_{number}
 #include "{path}"  // NOLINT(bugprone-suspicious-include)
@@ -124,11 +125,17 @@ def look_at(files, folder):
                           errors="replace", cwd=files[0].folder)
 
 
+def cache_folder():
+    own = os.environ.get("DAGVERK_TIDY_CACHE")
+    shared = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    return pathlib.Path(own or pathlib.Path(shared, "dagverk-tidy"))
+
+
 def main():
     build = pathlib.Path(sys.argv[1]).resolve()
     wanted = sys.argv[2:]
     version = subprocess.run([TIDY, "--version"], capture_output=True, check=True).stdout
-    cache = ROOT / "build" / "tidy-cache"
+    cache = cache_folder()
     cache.mkdir(parents=True, exist_ok=True)
     folder = build / "tidy"
     folder.mkdir(exist_ok=True)
