@@ -2,6 +2,7 @@
 
 #include "dagverk/base/concat.hpp"
 #include "dagverk/worker/duration_text.hpp"
+#include "dagverk/worker/limit_words.hpp"
 #include "dagverk/worker/time_text.hpp"
 
 #include <charconv>
@@ -9,8 +10,6 @@
 namespace dagverk::app {
 
 namespace {
-
-constexpr std::string_view queue_mark = "queue:";
 
 constexpr OptionSyntax options[] = {
     {'c', "concurrency", "N", "how many may run at once"},
@@ -27,42 +26,24 @@ Result<std::int64_t> whole(std::string_view option, std::string_view text) {
 }
 
 Result<jobs::Rate> rate_of(std::string_view text, std::optional<std::string_view> kind) {
-  const std::size_t slash = text.find('/');
-  if (slash == std::string_view::npos) {
+  auto rate = worker::parse_rate(text);
+  if (!rate) {
     return Error(ErrorCode::invalid_argument,
-                 concat("--rate: needs a count and a time, as in 100/1m, got \"", worker::printable(text, 60), "\""));
+                 concat("--rate: ", rate.error().message(), ", got \"", worker::printable(text, 60), "\""));
   }
-  jobs::Rate rate;
-  const auto count = whole("rate", text.substr(0, slash));
-  if (!count) return count.error();
-  const auto per = worker::parse_duration(text.substr(slash + 1));
-  if (!per) return per.error().with("--rate");
-  rate.count = *count;
-  rate.per = *per;
   if (!kind) return rate;
   const auto known = jobs::rate_kind_from_text(*kind);
   if (!known) {
     return Error(ErrorCode::invalid_argument,
                  concat("--kind: got \"", worker::printable(*kind, 60), "\"; allowed: bucket, window"));
   }
-  rate.kind = *known;
+  rate->kind = *known;
   return rate;
 }
 
 }  // namespace
 
 const std::span<const OptionSyntax> limit_options = options;
-
-LimitName limit_name(std::string_view word) {
-  if (word.starts_with(queue_mark)) {
-    return {jobs::LimitScope::queue, std::string(word.substr(queue_mark.size()))};
-  }
-  return {jobs::LimitScope::key, std::string(word)};
-}
-
-std::string limit_word(const jobs::Limit& limit) {
-  return concat(limit.scope == jobs::LimitScope::queue ? queue_mark : std::string_view(), limit.name);
-}
 
 Result<jobs::Limit> limit_of(const ParsedLine& line, LimitName name) {
   jobs::Limit limit;
@@ -98,10 +79,7 @@ Result<jobs::LimitInfo> limit_named(Session& session, std::string_view word) {
                       near ? concat("; did you mean \"", worker::printable(*near, 60), "\"?") : std::string()));
 }
 
-std::string rate_text(const jobs::Limit& limit) {
-  if (!limit.rate) return "-";
-  return concat(limit.rate->count, "/", worker::duration_text(limit.rate->per), " ", to_string(limit.rate->kind));
-}
+std::string rate_text(const jobs::Limit& limit) { return limit.rate ? worker::rate_text(*limit.rate) : "-"; }
 
 JsonObject limit_json(const jobs::LimitInfo& info) {
   JsonObject object;

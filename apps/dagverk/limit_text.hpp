@@ -5,6 +5,7 @@
 #include "session.hpp"
 
 #include "dagverk/jobs/limits.hpp"
+#include "dagverk/worker/limit_words.hpp"
 
 #include <span>
 #include <string>
@@ -13,13 +14,9 @@
 /// Limits as people write and read them.
 namespace dagverk::app {
 
-/// Which limit a word of a command line means: `queue:NAME` that of a queue, anything else a key limit.
-struct LimitName {
-  jobs::LimitScope scope = jobs::LimitScope::key;
-  std::string name;
-};
-[[nodiscard]] LimitName limit_name(std::string_view word);
-[[nodiscard]] std::string limit_word(const jobs::Limit& limit);
+using worker::limit_name;
+using worker::limit_word;
+using worker::LimitName;
 
 /// The limit of `--concurrency`, `--rate` and `--kind`; none of its parts when none of them is given. Errors:
 /// `invalid_argument`, with the flag.

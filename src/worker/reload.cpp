@@ -4,6 +4,7 @@
 #include "dagverk/worker/duration_text.hpp"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 namespace dagverk::worker {
@@ -58,7 +59,7 @@ std::vector<std::string> fixed_differences(const Configuration& running, const C
 }  // namespace
 
 Result<ReloadReport> apply_reload(Configuration& running, const Configuration& fresh, jobs::Node& node,
-                                  WorkerLog& log) {
+                                  LimitKeeper& limits, WorkerLog& log) {
   ReloadReport report;
   report.needs_restart = fixed_differences(running, fresh);
   if (running.log_level != fresh.log_level) {
@@ -79,6 +80,10 @@ Result<ReloadReport> apply_reload(Configuration& running, const Configuration& f
     report.applied.push_back(concat("queues.", queue.name, " ", queue.concurrency, " -> ", wanted->concurrency));
     queue.concurrency = wanted->concurrency;
   }
+  auto changed = limits.put(fresh);
+  if (!changed) return changed.error();
+  std::ranges::move(*changed, std::back_inserter(report.applied));
+  running.limits = fresh.limits;
   return report;
 }
 

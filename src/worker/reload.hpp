@@ -1,5 +1,6 @@
 #pragma once
 
+#include "worker/limit_keeper.hpp"
 #include "worker/worker_log.hpp"
 
 #include "dagverk/jobs/node.hpp"
@@ -17,9 +18,9 @@ struct ReloadReport {
 };
 
 /// Makes `running` and the worker what `fresh` says, as far as that can change while it runs: the concurrency of the
-/// queues that it serves, `stop_timeout` and `log_level`. Names everything else that differs.
-/// Errors: of the node; what was applied before stays so.
+/// queues that it serves, limits, `stop_timeout` and `log_level`. Names everything else that differs.
+/// Errors: of the node and the store; what was applied before stays so.
 [[nodiscard]] Result<ReloadReport> apply_reload(Configuration& running, const Configuration& fresh, jobs::Node& node,
-                                                WorkerLog& log);
+                                                LimitKeeper& limits, WorkerLog& log);
 
 }  // namespace dagverk::worker

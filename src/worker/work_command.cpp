@@ -1,6 +1,7 @@
 #include "dagverk/worker/work_command.hpp"
 
 #include "worker/event_printer.hpp"
+#include "worker/limit_keeper.hpp"
 #include "worker/look.hpp"
 #include "worker/node_socket.hpp"
 #include "worker/reload.hpp"
@@ -138,7 +139,7 @@ class Stopper {
     signals_.wake();
   }
 
-  jobs::NodeStopReport wait_and_stop(jobs::Node& node) {
+  jobs::NodeStopReport wait_and_stop(jobs::Node& node, LimitKeeper& limits) {
     std::optional<jobs::NodeStopReport> report;
     std::jthread stopping;
     std::atomic<bool> stopped = false;
@@ -147,7 +148,7 @@ class Stopper {
       const int signal = signals_.next();
       if (signal == 0 && !output_closed_.load() && !stop_asked_.exchange(false)) continue;
       if (!ends(signal)) {
-        obey(signal, node);
+        obey(signal, node, limits);
         continue;
       }
       if (stopping.joinable()) {
@@ -177,10 +178,10 @@ class Stopper {
     return signal == 0 || signal == SIGTERM || signal == SIGINT || (signal == SIGHUP && ::isatty(STDIN_FILENO) != 0);
   }
 
-  void obey(int signal, jobs::Node& node) {
+  void obey(int signal, jobs::Node& node, LimitKeeper& limits) {
     if (signal == SIGHUP) {
       log_.reopen();
-      reload(node);
+      reload(node, limits);
     } else if (signal == SIGTTIN) {
       node.dump();
     } else {
@@ -189,14 +190,14 @@ class Stopper {
   }
 
   /// Reads the configuration again, and says what can change while the worker runs and what cannot.
-  void reload(jobs::Node& node) {
+  void reload(jobs::Node& node, LimitKeeper& limits) {
     const auto fresh = configuration_of(line_, work_flags(line_));
     if (!fresh) {
       logger_.error("configuration.refused", {{"error", fresh.error().message()}});
       say(program_.name, concat("not reloaded:\n", as_errors(fresh.error().message())));
       return;
     }
-    const auto report = apply_reload(configuration_, *fresh, node, log_);
+    const auto report = apply_reload(configuration_, *fresh, node, limits, log_);
     if (!report) {
       logger_.error("configuration.refused", {{"error", report.error().message()}});
       say(program_.name, concat("reloaded in part: ", report.error().message()));
@@ -334,12 +335,14 @@ ExitCode work(const ParsedLine& line, const WorkProgram& program, SignalWatch& s
   node_options.tag = configuration->tag;
   if (!program.version.empty()) node_options.version = concat("dagverk ", program.version);
   node_options.on_stop_signal = [&stopper] { stopper.stop_asked(); };
+  LimitKeeper limits(runtime, **store);
+  if (auto put = limits.put(*configuration); !put) return fail(program, put.error());
   const std::size_t classes = registry->classes().size();
   auto node = jobs::Node::start(runtime, **store, std::move(*registry), std::move(node_options));
   if (!node) return fail(program, node.error());
   greet(line, program, *configuration, classes);
 
-  const jobs::NodeStopReport report = stopper.wait_and_stop(**node);
+  const jobs::NodeStopReport report = stopper.wait_and_stop(**node, limits);
   end_events(*events, program);
   if (!line.has("quiet")) say_goodbye(program, report);
   if (report.stuck > 0) {

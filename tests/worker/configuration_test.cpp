@@ -248,6 +248,73 @@ TEST_F(ConfigurationTest, jobs_that_recur_are_read_and_their_mistakes_told) {
   }
 }
 
+TEST_F(ConfigurationTest, limits_and_unique_keys_are_read_and_their_mistakes_told) {
+  write(
+      "[limits.api]\nkind = \"window\"\nrate = \"1000/1h\"\n[limits.\"queue:mail\"]\nconcurrency = 5\nrate = "
+      "\"100/1m\"\n"
+      "[jobs.Sync]\nrun = [\"true\"]\nlimit = \"api:{1}\"\nunique = { until = \"started\", for = \"2h\", conflict = "
+      "\"replace\" }\n[jobs.Report]\nrun = [\"true\"]\nlimit = \"api\"\nunique = { key = \"report\" }\n");
+  const Configuration configuration = load();
+  ASSERT_EQ(configuration.limits.size(), 2U);
+  EXPECT_EQ(configuration.limits[0].limit,
+            (jobs::Limit{
+                .scope = jobs::LimitScope::key, .name = "api", .rate = jobs::Rate{1000, 1h, jobs::RateKind::window}}));
+  EXPECT_EQ(configuration.limits[1].limit, (jobs::Limit{.scope = jobs::LimitScope::queue,
+                                                        .name = "mail",
+                                                        .concurrency = 5,
+                                                        .rate = jobs::Rate{100, 1min, jobs::RateKind::token_bucket}}));
+  EXPECT_EQ(configuration.limits[1].place, "dagverk.toml:4");
+  const jobs::JobOptions& sync = configuration.find_job("Sync")->options;
+  EXPECT_EQ(sync.limit, "api");
+  EXPECT_EQ(sync.limit_argument, 1U);
+  ASSERT_TRUE(sync.unique);
+  EXPECT_EQ(sync.unique->key, "");
+  EXPECT_EQ(sync.unique->until, jobs::LockUntil::started);
+  EXPECT_EQ(sync.unique->expiry, 2h);
+  EXPECT_EQ(sync.unique->conflict, jobs::LockConflict::replace);
+  const jobs::JobOptions& report = configuration.find_job("Report")->options;
+  EXPECT_EQ(report.limit, "api");
+  EXPECT_EQ(report.limit_argument, std::nullopt);
+  ASSERT_TRUE(report.unique);
+  EXPECT_EQ(report.unique->key, "report");
+  EXPECT_EQ(report.unique->until, jobs::LockUntil::done);
+  const std::string job = "[jobs.A]\nrun = [\"true\"]\n";
+  const std::pair<std::string, std::string_view> rows[] = {
+      {"limits = 1", "dagverk.toml:1: limits: got 1; allowed: tables such as [limits.api]"},
+      {"[limits]\napi = 5",
+       "dagverk.toml:2: limits.api: got 5; allowed: a table with concurrency = 5 or rate = \"100/1m\""},
+      {"[limits.api]\nrate = \"100\"",
+       "dagverk.toml:2: limits.api.rate: got \"100\"; allowed: a count and a time, such as \"100/1m\""},
+      {"[limits.api]\nconcurrency = \"5\"",
+       "dagverk.toml:2: limits.api.concurrency: got \"5\"; allowed: a whole number from 1 to 1000000"},
+      {"[limits.api]\nconcurrency = 1\nkind = \"window\"",
+       "dagverk.toml:3: limits.api.kind: is one of a rate; name that, too"},
+      {"[limits.api]\nrate = \"1/1s\"\nkind = \"sliding\"",
+       "dagverk.toml:3: limits.api.kind: got \"sliding\"; allowed: bucket, window"},
+      {"[limits.api]\nrat = \"1/1s\"", "dagverk.toml:2: limits.api.rat: no such key; did you mean rate?"},
+      {job + "limit = \"api:customer\"",
+       "dagverk.toml:3: jobs.A.limit: got \"api:customer\"; allowed: \"NAME\" of a limit, or \"NAME:{0}\" for each "
+       "value of an "
+       "argument"},
+      {job + "unique = true",
+       "dagverk.toml:3: jobs.A.unique: got true; allowed: a table such as { until = \"done\", for = \"1h\" }"},
+      {job + "unique = { until = \"later\" }",
+       "dagverk.toml:3: jobs.A.unique.until: got \"later\"; allowed: started, done, period"},
+      {job + "unique = { for = \"0s\" }",
+       "dagverk.toml:3: jobs.A.unique.for: got \"0s\"; allowed: a duration from \"1ms\" to \"366d\", such as \"24h\""},
+      {job + "unique = { conflicts = \"refuse\" }",
+       "dagverk.toml:3: jobs.A.unique.conflicts: no such key; did you mean conflict?"},
+  };
+  for (const auto& [text, expected] : rows) {
+    write(text);
+    EXPECT_EQ(mistake(), expected) << text;
+  }
+  write("[limits.api]\nconcurrency = 0");
+  EXPECT_TRUE(mistake().starts_with("dagverk.toml:1: limits.api: ")) << "what the store would refuse: " << mistake();
+  write("[limits.api]");
+  EXPECT_TRUE(mistake().starts_with("dagverk.toml:1: limits.api: ")) << mistake();
+}
+
 TEST_F(ConfigurationTest, queues_come_from_flags_the_environment_or_the_file) {
   write("concurrency = 7\n[queues]\nmail = 5\ndefault = 2\n");
   const auto queues = [&] {

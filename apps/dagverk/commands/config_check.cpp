@@ -3,6 +3,7 @@
 #include "dagverk/base/concat.hpp"
 #include "dagverk/worker/common_options.hpp"
 #include "dagverk/worker/duration_text.hpp"
+#include "dagverk/worker/limit_words.hpp"
 
 #include <cstdlib>
 #include <string>
@@ -103,6 +104,26 @@ std::string crons_json(const worker::Configuration& configuration) {
   return json_list(all);
 }
 
+std::string limits_json(const worker::Configuration& configuration) {
+  std::vector<std::string> all;
+  all.reserve(configuration.limits.size());
+  for (const worker::LimitSettings& limit : configuration.limits) {
+    JsonObject object;
+    object.text("limit", worker::limit_word(limit.limit));
+    if (limit.limit.concurrency) object.number("concurrency", static_cast<std::uint64_t>(*limit.limit.concurrency));
+    if (limit.limit.rate) object.text("rate", worker::rate_text(*limit.limit.rate));
+    all.push_back(object.text("place", limit.place).str());
+  }
+  return json_list(all);
+}
+
+/// `api 5 at once, 100/1m bucket`.
+std::string limit_line(const jobs::Limit& limit) {
+  const std::string slots = limit.concurrency ? concat(" ", *limit.concurrency, " at once") : std::string();
+  const std::string rate = limit.rate ? concat(slots.empty() ? " " : ", ", worker::rate_text(*limit.rate)) : "";
+  return concat(worker::limit_word(limit), slots, rate);
+}
+
 std::string origins_json(const worker::Configuration& configuration) {
   JsonObject origins;
   for (const auto& [key, origin] : configuration.origins) {
@@ -140,6 +161,7 @@ ExitCode run_config_check(const ParsedLine& line, Output& out) {
     object.boolean("valid", true).text("file", configuration->file).text("store", worker::shown_store(*configuration));
     object.raw("queues", queues_json(*configuration)).raw("jobs", jobs_json(*configuration));
     object.raw("pools", pools_json(*configuration)).raw("cron", crons_json(*configuration));
+    object.raw("limits", limits_json(*configuration));
     object.raw("settings", origins_json(*configuration)).raw("warnings", list_json(configuration->warnings));
     out.print(object.str() + "\n");
     return ExitCode::done;
@@ -157,6 +179,7 @@ ExitCode run_config_check(const ParsedLine& line, Output& out) {
   for (const worker::CronSettings& cron : configuration->cron) {
     out.row({"cron", concat(cron.spec.name, ": ", cron.spec.schedule, " ", cron.spec.zone, " → ", cron.class_name)});
   }
+  for (const worker::LimitSettings& limit : configuration->limits) out.row({"limit", limit_line(limit.limit)});
   out.end_table();
   out.say("the configuration is good");
   return ExitCode::done;
@@ -171,7 +194,8 @@ const Command config_check_command{
      .examples = "  dagverk config check\n  dagverk config check --config jobs.toml --json"},
     run_config_check,
     "78 something is wrong",
-    "`valid`; then `file`, `store`, `queues`, `jobs`, `pools`, `settings` (where each came from), `warnings`, or "
+    "`valid`; then `file`, `store`, `queues`, `jobs`, `pools`, `cron`, `limits`, `settings` (where each came from), "
+    "`warnings`, or "
     "`mistakes`",
 };
 

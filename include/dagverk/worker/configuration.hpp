@@ -4,6 +4,7 @@
 #include "dagverk/base/log.hpp"
 #include "dagverk/base/result.hpp"
 #include "dagverk/jobs/job_registry.hpp"
+#include "dagverk/jobs/limits.hpp"
 #include "dagverk/jobs/node_options.hpp"
 #include "dagverk/jobs/wire_time.hpp"
 
@@ -65,13 +66,19 @@ struct CronSettings {
   std::string place = {};  ///< `dagverk.toml:7`
 };
 
+/// One limit of the file: `[limits.NAME]`. Workers put it into the store when they start.
+struct LimitSettings {
+  jobs::Limit limit;
+  std::string place = {};  ///< `dagverk.toml:7`
+};
+
 /// Which event manager brings a worker's events to their handlers.
 enum class EventManagerKind : std::uint8_t { staged, supervised, serial };
 
 /// Everything that can be configured, complete and checked.
 ///
-/// Bounds: a file has at most configuration_size_limit bytes, 1000 queues, 1000 pools, 10,000 job classes and
-///         1000 jobs that recur.
+/// Bounds: a file has at most configuration_size_limit bytes, 1000 queues, 1000 pools, 10,000 job classes,
+///         1000 jobs that recur and 1000 limits.
 struct Configuration {
   std::string file = {};         ///< the file that was read; empty: none
   std::string store_path = {};   ///< the SQLite file; absolute, or relative to the working directory. Empty: Redis
@@ -102,6 +109,7 @@ struct Configuration {
   std::vector<PoolSettings> pools = {};    ///< in the order of the file; never both none of these and no queues
   std::vector<JobSettings> jobs = {};      ///< in the order of the file
   std::vector<CronSettings> cron = {};     ///< in the order of the file
+  std::vector<LimitSettings> limits = {};  ///< in the order of the file
 
   /// Where each scalar setting came from, by its key: `store`, `journal.age`, …
   std::map<std::string, SettingOrigin, std::less<>> origins = {};

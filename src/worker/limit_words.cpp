@@ -1,0 +1,46 @@
+#include "dagverk/worker/limit_words.hpp"
+
+#include "dagverk/base/concat.hpp"
+#include "dagverk/worker/duration_text.hpp"
+
+#include <charconv>
+#include <system_error>
+
+namespace dagverk::worker {
+namespace {
+
+constexpr std::string_view queue_mark = "queue:";
+
+}  // namespace
+
+LimitName limit_name(std::string_view word) {
+  if (word.starts_with(queue_mark)) {
+    return {jobs::LimitScope::queue, std::string(word.substr(queue_mark.size()))};
+  }
+  return {jobs::LimitScope::key, std::string(word)};
+}
+
+std::string limit_word(const jobs::Limit& limit) {
+  return concat(limit.scope == jobs::LimitScope::queue ? queue_mark : std::string_view(), limit.name);
+}
+
+Result<jobs::Rate> parse_rate(std::string_view text) {
+  const std::size_t slash = text.find('/');
+  jobs::Rate rate;
+  if (slash != std::string_view::npos) {
+    const char* const end = text.data() + slash;
+    const auto [read_to, fault] = std::from_chars(text.data(), end, rate.count);
+    const auto per = parse_duration(text.substr(slash + 1));
+    if (fault == std::errc() && read_to == end && per) {
+      rate.per = *per;
+      return rate;
+    }
+  }
+  return Error(ErrorCode::invalid_argument, "needs a count and a time with its unit, as in 100/1m");
+}
+
+std::string rate_text(const jobs::Rate& rate) {
+  return concat(rate.count, "/", duration_text(rate.per), " ", to_string(rate.kind));
+}
+
+}  // namespace dagverk::worker
