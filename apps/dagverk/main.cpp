@@ -16,19 +16,24 @@ namespace dagverk::app {
 
 std::span<const Command* const> all_commands() noexcept {
   static constexpr const Command* commands[] = {
-      &dev_command,          &work_command,          &enqueue_command,       &job_list_command,
-      &job_show_command,     &job_why_command,       &job_logs_command,      &job_retry_command,
-      &job_move_command,     &job_cancel_command,    &job_delete_command,    &queue_list_command,
-      &queue_show_command,   &queue_peek_command,    &queue_pause_command,   &queue_resume_command,
-      &queue_clear_command,  &queue_limit_command,   &limit_list_command,    &limit_show_command,
-      &limit_set_command,    &limit_remove_command,  &limit_reset_command,   &cron_list_command,
-      &cron_show_command,    &cron_next_command,     &cron_run_command,      &cron_pause_command,
-      &cron_resume_command,  &cron_add_command,      &cron_remove_command,   &node_list_command,
-      &node_show_command,    &node_quiet_command,    &node_stop_command,     &handler_list_command,
-      &handler_show_command, &handler_start_command, &handler_stop_command,  &handler_restart_command,
-      &events_tail_command,  &stats_command,         &store_export_command,  &store_import_command,
-      &store_check_command,  &store_backup_command,  &store_migrate_command, &config_check_command,
-      &completion_command,   &version_command,       &help_command,
+      &dev_command,           &work_command,         &enqueue_command,
+      &job_list_command,      &job_show_command,     &job_why_command,
+      &job_logs_command,      &job_retry_command,    &job_move_command,
+      &job_cancel_command,    &job_delete_command,   &job_locks_command,
+      &job_unlock_command,    &queue_list_command,   &queue_show_command,
+      &queue_peek_command,    &queue_pause_command,  &queue_resume_command,
+      &queue_clear_command,   &queue_limit_command,  &limit_list_command,
+      &limit_show_command,    &limit_set_command,    &limit_remove_command,
+      &limit_reset_command,   &cron_list_command,    &cron_show_command,
+      &cron_next_command,     &cron_run_command,     &cron_pause_command,
+      &cron_resume_command,   &cron_add_command,     &cron_remove_command,
+      &node_list_command,     &node_show_command,    &node_quiet_command,
+      &node_stop_command,     &handler_list_command, &handler_show_command,
+      &handler_start_command, &handler_stop_command, &handler_restart_command,
+      &events_tail_command,   &stats_command,        &store_export_command,
+      &store_import_command,  &store_check_command,  &store_backup_command,
+      &store_migrate_command, &config_check_command, &completion_command,
+      &version_command,       &help_command,
   };
   return commands;
 }

@@ -91,7 +91,7 @@ class Golden : public Dagverk {
     text = masked_words(text);
     for (const char* number :
          {"latency_ms", "pid", "resident_bytes", "round_trip_us", "lease_left_ms", "lag_ms", "published", "delivered",
-          "buffered", "created_at", "enqueued_at", "started_at", "finished_at", "busy"}) {
+          "buffered", "created_at", "taken_at", "expires_at", "enqueued_at", "started_at", "finished_at", "busy"}) {
       text = masked_number(std::move(text), number);
     }
     text = masked(std::move(text), ", in ", ".", "TIME");
@@ -122,6 +122,9 @@ TEST_F(Golden, job) {
   tell({"job", "why", "j2"});
   tell({"job", "why", "j9"});
   tell({"job", "logs", "j1"});
+  tell({"enqueue", "Send", "--jid", "j4", "--unique", "one", "--unique-for", "1h"});
+  tell({"job", "locks"});
+  tell({"job", "unlock", "one"});
   tell({"job", "move", "j1", "--to", "slow"});
   tell({"job", "retry", "j2", "j9"});
   tell({"job", "cancel", "j2"});
