@@ -22,6 +22,7 @@ class Session {
 
   [[nodiscard]] const worker::Configuration& configuration() const noexcept { return configuration_; }
   [[nodiscard]] jobs::JobStore& store() noexcept { return *store_; }
+  [[nodiscard]] RuntimeBase& runtime() noexcept { return runtime_; }
   [[nodiscard]] WallTime now() const noexcept { return runtime_.clock().wall_now(); }
 
   template <class T>

@@ -185,7 +185,7 @@ Async<Result<std::string>> JobClient::store_one(Result<Prepared> prepared) {
   const Result<EnqueueBuffer::Kept> kept = co_await put(std::move(batch));
   if (!kept) co_return kept.error();
   if (kept->outcomes.front() == ItemOutcome::duplicate) {
-    co_return Error(ErrorCode::already_exists, concat("a job with jid \"", jid, "\" is in the store"));
+    co_return Error(ErrorCode::already_exists, concat("a job with jid \"", jid, "\" is in the store already"));
   }
   if (kept->outcomes.front() != ItemOutcome::done && unique) {
     std::string key = unique->key;

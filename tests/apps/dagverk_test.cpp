@@ -73,7 +73,7 @@ TEST_F(Dagverk, unknown_words_are_answered_with_the_nearest) {
   const std::pair<Words, std::string> rows[] = {
       {{"stast"}, "dagverk: error: unknown command \"stast\"; did you mean \"stats\"?\n"},
       {{"job", "lst"}, "dagverk: error: job has no \"lst\"; did you mean \"job list\"?\n"},
-      {{"job"}, "dagverk: error: job what? list, show, why, logs, retry, move, cancel, delete\n"},
+      {{"job"}, "dagverk: error: job what? list, show, why, logs, retry, move, cancel, delete, locks, unlock\n"},
       {{"xyzzy"}, "dagverk: error: unknown command \"xyzzy\"; dagverk help lists all\n"},
       {{"help", "enqeue"}, "dagverk: error: no help about \"enqeue\"; did you mean \"enqueue\"?\n"},
       {{"stats", "--jsno"},
@@ -193,7 +193,7 @@ TEST_F(Dagverk, what_cannot_be_enqueued_is_refused) {
   enqueue({"A", "--jid", "twice"});
   const Outcome again = run({"enqueue", "A", "--jid", "twice"});
   EXPECT_EQ(again.code, 4);
-  EXPECT_EQ(again.err, "dagverk: error: a job with jid twice is in the store already\n");
+  EXPECT_EQ(again.err, "dagverk: error: a job with jid \"twice\" is in the store already\n");
 }
 
 TEST_F(Dagverk, a_bulk_enqueues_the_good_lines_and_names_the_others) {
@@ -205,7 +205,7 @@ TEST_F(Dagverk, a_bulk_enqueues_the_good_lines_and_names_the_others) {
             "\"j1\"}\n{\"class\":\"Slow\",\"args\":[]}");
   const Outcome mixed = run({"enqueue", "--bulk", "jobs.jsonl", "--json"});
   EXPECT_EQ(mixed.code, 5);
-  EXPECT_EQ(mixed.out, R"({"enqueued":2,"scheduled":1,"malformed":3,"duplicates":1})"
+  EXPECT_EQ(mixed.out, R"({"enqueued":2,"scheduled":1,"malformed":3,"duplicates":1,"locked":0,"rescheduled":0})"
                        "\n");
   EXPECT_TRUE(contains(mixed.err, "error: jobs.jsonl:2: missing \"args\"\n")) << mixed.err;
   EXPECT_TRUE(contains(mixed.err, "error: jobs.jsonl:3: "));
@@ -589,6 +589,71 @@ TEST_F(CommandExamples, of_node_does_what_the_guide_says) {
   EXPECT_TRUE(contains(run({"job", "logs", day}).out, "  attempt 1\n"));
   EXPECT_TRUE(contains(run({"job", "logs", day}).out, "  no such person: Ann\n"));
   EXPECT_TRUE(contains(line_of(seen, "JobSnoozed", night), night));
+}
+
+TEST_F(Dagverk, unique_keys_are_listed_and_released) {
+  EXPECT_EQ(run({"job", "locks"}).err, "dagverk: no unique key is held\n");
+  const std::string jid = enqueue({"A", "--unique", "one at a time", "--unique-for", "1h"});
+  enqueue({"A", "--unique", "other", "--unique-until", "period", "--unique-for", "2h"});
+  const Outcome list = run({"job", "locks", "--plain"});
+  EXPECT_TRUE(list.out.starts_with("one at a time\t" + jid + "\tdone\t")) << list.out;
+  EXPECT_TRUE(contains(list.out, "\nother\t"));
+  const Outcome one = run({"job", "locks", "-n", "1", "--json"});
+  EXPECT_TRUE(one.out.starts_with(R"({"key":"one at a time","jid":")" + jid + R"(","until":"done","taken_at":")"))
+      << one.out;
+  EXPECT_EQ(std::ranges::count(one.out, '\n'), 1);
+  EXPECT_TRUE(contains(one.err, "there are more")) << one.err;
+  EXPECT_EQ(run({"job", "unlock", "other", "one at a time", "--dry-run"}).code, 0);
+  EXPECT_EQ(run({"job", "unlock", "other", "one at a time"}).code, 4) << "nobody was asked";
+  const Outcome released = run({"job", "unlock", "one at a time", "nobody's", "--yes", "--json"});
+  EXPECT_EQ(released.code, 5);
+  EXPECT_EQ(released.out,
+            "{\"key\":\"one at a time\",\"outcome\":\"released\"}\n"
+            "{\"key\":\"nobody's\",\"outcome\":\"missing\"}\n");
+  EXPECT_EQ(run({"job", "unlock", "one at a time"}).code, 3);
+  enqueue({"A", "--unique", "one at a time"});
+  EXPECT_TRUE(contains(run({"job", "show", jid}).out, "state     ready\n")) << "the job itself stays";
+}
+
+TEST_F(Dagverk, what_is_enqueued_has_the_unique_key_and_the_limit_that_its_class_has_in_the_file) {
+  write("dagverk.toml",
+        "store = \"sqlite:jobs.db\"\n[jobs.Report]\nrun = [\"true\"]\nlimit = \"api:{0}\"\nunique = { until = \"done\" "
+        "}\n");
+  const std::string jid = enqueue({"Report", "acme"});
+  EXPECT_TRUE(contains(run({"store", "export"}).out, R"(\"limit_key\":\"api:acme\")"));
+  const Outcome again = run({"enqueue", "Report", "acme"});
+  EXPECT_EQ(again.code, 4);
+  EXPECT_EQ(again.err, "dagverk: error: job Report: the unique key \"Report:[\"acme\"]\" is held by job " + jid +
+                           " until it is done\n");
+  enqueue({"Report", "umbra"});
+  EXPECT_EQ(run({"enqueue", "Report"}).err,
+            "dagverk: error: argument 1 of Report is missing: it is the key of limit \"api\"\n");
+  write("jobs.jsonl", R"({"class":"Report","args":["acme"]})"
+                      "\n"
+                      R"({"class":"Report","args":["new"]})");
+  const Outcome bulk = run({"enqueue", "--bulk", "jobs.jsonl", "--json"});
+  EXPECT_EQ(bulk.code, 5);
+  EXPECT_EQ(bulk.out, R"({"enqueued":1,"scheduled":0,"malformed":0,"duplicates":0,"locked":1,"rescheduled":0})"
+                      "\n");
+  EXPECT_TRUE(contains(bulk.err, "error: jobs.jsonl:1: another job holds its unique key\n")) << bulk.err;
+}
+
+TEST_F(Dagverk, a_worker_puts_the_limits_of_its_file_when_it_starts_and_reads_it_again) {
+  write("dagverk.toml", "store = \"sqlite:jobs.db\"\n[limits.api]\nrate = \"100/1m\"\n");
+  EXPECT_TRUE(contains(run({"config", "check"}).out, "limit  api 100/1m bucket\n")) << run({"config", "check"}).out;
+  EXPECT_EQ(run({"limit", "set", "mine", "--concurrency", "7"}).code, 0);
+  Child worker(command({"work", "--json"}), world_);
+  ASSERT_NE(worker.read_until("\"QueueRunning\""), "");
+  const std::string list = run({"limit", "list", "--plain"}).out;
+  EXPECT_TRUE(contains(list, "api\t-\t100/1m bucket\t")) << list;
+  EXPECT_TRUE(contains(list, "mine\t7\t")) << "what others have limited stays so: " << list;
+  write("dagverk.toml", "store = \"sqlite:jobs.db\"\n[limits.api]\nconcurrency = 3\n");
+  worker.kill(SIGHUP);
+  while (!contains(run({"limit", "list", "--plain"}).out, "api\t3\t-\t")) std::this_thread::yield();
+  worker.kill(SIGTERM);
+  const Outcome outcome = worker.wait();
+  EXPECT_EQ(outcome.code, 0);
+  EXPECT_TRUE(contains(outcome.err, "reloaded: 1 changes")) << outcome.err;
 }
 
 TEST_F(Dagverk, a_killed_worker_loses_nothing) {

@@ -1,5 +1,6 @@
 #include "command.hpp"
 #include "line_reader.hpp"
+#include "progress.hpp"
 #include "session.hpp"
 #include "words.hpp"
 
@@ -143,24 +144,18 @@ Result<std::optional<jobs::UniqueLock>> unique_of(const ParsedLine& line) {
   return std::optional(std::move(lock));
 }
 
-jobs::EnqueueRequest request_of(const jobs::Job& job, std::optional<WallTime> due,
-                                const worker::Configuration& configuration) {
-  jobs::EnqueueRequest request;
-  request.jid = job.jid();
-  request.queue = job.queue();
-  request.class_name = job.job_class();
-  request.payload = job.payload();
-  request.due = due;
-  const worker::JobSettings* known = configuration.find_job(job.job_class());
-  request.journaled = known == nullptr || known->options.journaled;
-  if (due) request.detail = concat(R"({"due_at":)", jobs::exact_epoch_seconds_text(*due), "}");
-  return request;
+/// The queue that the line names, or its class has.
+std::string queue_of(const ParsedLine& line, const jobs::JobRegistry& registry, std::string_view job_class) {
+  if (const auto queue = line.value("queue")) return std::string(*queue);
+  const jobs::JobClass* const known = registry.find(job_class);
+  return known == nullptr ? "default" : known->options.queue;
 }
 
-std::string queue_of(const ParsedLine& line, const worker::Configuration& configuration, std::string_view job_class) {
-  if (const auto queue = line.value("queue")) return std::string(*queue);
-  const worker::JobSettings* known = configuration.find_job(job_class);
-  return known == nullptr ? "default" : known->options.queue;
+/// The classes of the configuration: their queues, unique keys and limits are those of what is enqueued here.
+jobs::JobRegistry classes_of(const Session& session) {
+  jobs::JobRegistry registry;
+  worker::define_commands(session.configuration(), registry);
+  return registry;
 }
 
 /// The trace that the environment names, as other tools do; empty when it names none.
@@ -175,8 +170,9 @@ jobs::TraceContext trace_of_environment() {
   return trace;
 }
 
-jobs::ClientOptions client_options() {
+jobs::ClientOptions client_options(const jobs::JobRegistry& registry) {
   jobs::ClientOptions options;
+  options.registry = &registry;
   options.trace = [trace = trace_of_environment()] { return trace; };
   return options;
 }
@@ -191,40 +187,30 @@ ExitCode enqueue_one(const ParsedLine& line, Session& session, Output& out) {
   if (!due) return out.fail(due.error());
   if (*due && **due <= now) due->reset();
 
+  const jobs::JobRegistry registry = classes_of(session);
   jobs::NewJob job;
   job.job_class = job_class;
   job.args_json = std::move(*args);
-  job.queue = queue_of(line, session.configuration(), job_class);
+  job.queue = queue_of(line, registry, job_class);
   job.jid = line.value("jid").value_or("");
   if (auto good = read_limits(line, job); !good) return out.fail(good.error());
-  const auto unique = unique_of(line);
+  auto unique = unique_of(line);
   if (!unique) return out.fail(unique.error());
-  const auto encoded = jobs::encode_for_store(job, *due, now, client_options());
-  if (!encoded) return out.fail(encoded.error());
-
-  std::vector<jobs::EnqueueRequest> batch;
-  batch.push_back(request_of(*encoded, *due, session.configuration()));
-  batch.back().unique = *unique;
-  const auto outcomes = session.wait(session.store().enqueue(std::move(batch)));
-  if (!outcomes) return out.fail(outcomes.error());
-  if (outcomes->front() == jobs::ItemOutcome::duplicate) {
-    return out.fail(Error(ErrorCode::already_exists,
-                          concat("a job with jid ", worker::printable(encoded->jid()), " is in the store already")));
-  }
-  if (outcomes->front() == jobs::ItemOutcome::locked && *unique) {
-    const auto held = session.wait(session.store().find_lock((*unique)->key));
-    return out.fail(jobs::lock_refusal(job_class, **unique, held.value_or(std::nullopt)));
-  }
+  job.unique = std::move(*unique);
+  const std::string queue = job.queue;
+  jobs::JobClient client(session.runtime(), session.store(), client_options(registry));
+  const auto jid = *due ? client.enqueue_at_blocking(std::move(job), **due) : client.enqueue_blocking(std::move(job));
+  if (!jid) return out.fail(jid.error());
   if (out.json()) {
     JsonObject object;
-    object.text("jid", encoded->jid())
-        .text("class", encoded->job_class())
-        .text("queue", encoded->queue())
+    object.text("jid", *jid)
+        .text("class", job_class)
+        .text("queue", queue)
         .text("state", *due ? "scheduled" : "ready")
         .time("due_at", *due);
     out.print(object.str() + "\n");
   } else {
-    out.print(concat(encoded->jid(), "\n"));
+    out.print(concat(*jid, "\n"));
   }
   return ExitCode::done;
 }
@@ -268,7 +254,8 @@ class Bulk {
         out_(out),
         source_(std::move(source)),
         spread_(spread),
-        started_at_(session.now()) {}
+        started_at_(session.now()),
+        progress_(out, "enqueue", spread.count > 0 ? std::optional(spread.count) : std::nullopt) {}
 
   ExitCode run(int descriptor) {
     LineReader reader(descriptor, line_limit);
@@ -278,6 +265,7 @@ class Bulk {
       if (is_blank(*line)) continue;
       if (auto added = add(*line, number); !added) complain(number, added.error().message(), malformed_);
       ++seen_;
+      progress_.advance();
       const bool full = batch_.size() == jobs::batch_count_limit || batch_size_ > batch_size_limit;
       if (full && !store()) return out_.fail(*fault_);
     }
@@ -289,15 +277,18 @@ class Bulk {
                      .number("scheduled", scheduled_)
                      .number("malformed", malformed_)
                      .number("duplicates", duplicates_)
+                     .number("locked", locked_)
+                     .number("rescheduled", rescheduled_)
                      .str() +
                  "\n");
     } else {
       out_.print(concat(enqueued_ + scheduled_, "\n"));
       out_.say(concat("enqueued ", enqueued_, ", scheduled ", scheduled_, ", malformed ", malformed_, ", duplicates ",
-                      duplicates_));
+                      duplicates_, locked_ > 0 ? concat(", locked ", locked_) : "",
+                      rescheduled_ > 0 ? concat(", rescheduled ", rescheduled_) : ""));
     }
-    if (malformed_ + duplicates_ == 0) return ExitCode::done;
-    if (enqueued_ + scheduled_ > 0) return ExitCode::some_failed;
+    if (malformed_ + duplicates_ + locked_ == 0) return ExitCode::done;
+    if (enqueued_ + scheduled_ + rescheduled_ > 0) return ExitCode::some_failed;
     return malformed_ > 0 ? ExitCode::usage : ExitCode::refused;
   }
 
@@ -310,11 +301,11 @@ class Bulk {
     auto prepared = jobs::prepare_for_store(line.text, now, queue, options_, due);
     if (!prepared) return prepared.error();
     // A class of the configuration has a queue of its own, for jobs that name none.
-    const std::string own_queue = queue_of(line_, session_.configuration(), prepared->job.job_class());
+    const std::string own_queue = queue_of(line_, registry_, prepared->job.job_class());
     if (own_queue != queue) prepared = jobs::prepare_for_store(line.text, now, own_queue, options_, due);
     if (!prepared) return prepared.error();
     batch_size_ += prepared->job.payload().size();
-    batch_.push_back(request_of(prepared->job, prepared->due, session_.configuration()));
+    batch_.push_back(jobs::enqueue_request_of(prepared->job, prepared->due, options_, std::nullopt));
     numbers_.push_back(number);
     return {};
   }
@@ -332,6 +323,10 @@ class Bulk {
     for (std::size_t index = 0; index < outcomes->size(); ++index) {
       if ((*outcomes)[index] == jobs::ItemOutcome::done) {
         ++(due[index] ? scheduled_ : enqueued_);
+      } else if ((*outcomes)[index] == jobs::ItemOutcome::locked) {
+        complain(numbers_[index], "another job holds its unique key", locked_);
+      } else if ((*outcomes)[index] == jobs::ItemOutcome::rescheduled) {
+        ++rescheduled_;
       } else {
         complain(numbers_[index], "a job with this jid is in the store already", duplicates_);
       }
@@ -353,7 +348,9 @@ class Bulk {
   const Spread spread_;
   const WallTime started_at_;
   std::size_t seen_ = 0;
-  const jobs::ClientOptions options_ = client_options();
+  Progress progress_;
+  const jobs::JobRegistry registry_ = classes_of(session_);
+  const jobs::ClientOptions options_ = client_options(registry_);
   std::vector<jobs::EnqueueRequest> batch_;
   std::vector<std::size_t> numbers_;
   std::size_t batch_size_ = 0;
@@ -361,6 +358,8 @@ class Bulk {
   std::size_t scheduled_ = 0;
   std::size_t malformed_ = 0;
   std::size_t duplicates_ = 0;
+  std::size_t locked_ = 0;
+  std::size_t rescheduled_ = 0;
   std::optional<Error> fault_;
 };
 
