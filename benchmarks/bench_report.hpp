@@ -70,6 +70,7 @@ void report_benchmarks(BenchReport& report);
 void stage_benchmarks(BenchReport& report);
 void start_latency_benchmarks(BenchReport& report);
 void store_size_benchmarks(BenchReport& report);
+void store_size_redis_benchmarks(BenchReport& report);
 void store_sqlite_benchmarks(BenchReport& report);
 
 /// What this program is called with when it is to be a worker whose memory is measured: then a URL and a count of jobs.

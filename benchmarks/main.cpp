@@ -41,6 +41,7 @@ int main(int argc, char** argv) {
   dagverk::bench::stage_benchmarks(report);
   dagverk::bench::store_sqlite_benchmarks(report);
   dagverk::bench::store_size_benchmarks(report);
+  dagverk::bench::store_size_redis_benchmarks(report);
   dagverk::bench::log_benchmarks(report);
   dagverk::bench::report_benchmarks(report);
   dagverk::bench::jobs_benchmarks(report);

@@ -2,17 +2,16 @@
 // thousand and ten million jobs waiting; and how long takes wait while a million due jobs are promoted.
 
 #include "bench_report.hpp"
+#include "store_size.hpp"
 
 #include "dagverk/base/assert.hpp"
 #include "dagverk/base/concat.hpp"
 #include "dagverk/runtime/runtime.hpp"
-#include "dagverk/runtime/this_process.hpp"
 #include "dagverk/stores/sqlite/sqlite_store.hpp"
 
 #include <sqlite3.h>
 
-#include <algorithm>
-#include <atomic>
+#include <chrono>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -83,129 +82,27 @@ class FilledStore {
   std::unique_ptr<stores::SqliteStore> store_;
 };
 
-/// How long each of many equal steps takes.
-class Steps {
- public:
-  template <class Work>
-  void time(Work&& work) {
-    microseconds_.push_back(seconds(work) * 1e6);
-  }
-  [[nodiscard]] double percentile(double part) {
-    std::sort(microseconds_.begin(), microseconds_.end());
-    return microseconds_[static_cast<std::size_t>(part * static_cast<double>(microseconds_.size() - 1))];
-  }
-
- private:
-  std::vector<double> microseconds_;
-};
-
-jobs::EnqueueRequest noop_job(std::string jid) {
-  jobs::EnqueueRequest job;
-  job.jid = std::move(jid);
-  job.queue = "default";
-  job.class_name = "Noop";
-  job.payload.assign(200, 'x');
-  return job;
-}
-
-void measure_at_size(std::string_view name, std::uint64_t count) {
+void at_size(std::string_view size, std::uint64_t count) {
   Runtime runtime({.logger = &null_logger()});
   FilledStore store(runtime, count, false);
-  const auto node = runtime.run((*store).register_node({"bench", {}}));
-  DAGVERK_ASSERT(node.has_value());
-  Steps enqueue;
-  Steps take;
-  Steps settle;
-  Steps counts;
-  Steps page;
-  std::string cursor;
-  constexpr int rounds = 300;
-  for (int round = 0; round < rounds; ++round) {
-    enqueue.time([&] {
-      std::vector<jobs::EnqueueRequest> batch;
-      batch.push_back(noop_job(concat("ffff", round)));
-      DAGVERK_ASSERT(runtime.run((*store).enqueue(std::move(batch))).has_value());
-    });
-    Result<std::vector<jobs::TakenJob>> taken = Error(ErrorCode::internal);
-    take.time([&] { taken = runtime.run((*store).take({*node, {"default"}, 1})); });
-    DAGVERK_ASSERT(taken.has_value() && taken->size() == 1);
-    settle.time([&] {
-      std::vector<jobs::Settlement> settlements;
-      settlements.push_back(jobs::Settlement::finish(taken->front().token));
-      DAGVERK_ASSERT(runtime.run((*store).settle(std::move(settlements))).has_value());
-    });
-    counts.time([&] {
-      DAGVERK_ASSERT(runtime.run((*store).totals()).has_value());
-      DAGVERK_ASSERT(runtime.run((*store).queues({}, 100)).has_value());
-    });
-    page.time([&] {
-      jobs::ListQuery query{.queue = "default", .cursor = cursor};
-      const auto listed = runtime.run((*store).list(std::move(query)));
-      DAGVERK_ASSERT(listed.has_value());
-      // Some pages from the start, some from the middle, some near the end: cursors are `state:queue:rank:id`.
-      const std::uint64_t at = count * static_cast<std::uint64_t>(round % 10) / 10 + 1000;
-      cursor = concat("0:1:1:", std::min(at, count));
-    });
-  }
-  const auto print = [&](std::string_view what, Steps& steps) {
-    BenchReport::print(concat("store.sqlite.at_size.", name, ".", what, ".p50"), steps.percentile(0.5), "us");
-    BenchReport::print(concat("store.sqlite.at_size.", name, ".", what, ".p99"), steps.percentile(0.99), "us");
-  };
-  print("enqueue", enqueue);
-  print("take", take);
-  print("settle", settle);
-  print("counts", counts);
-  print("page", page);
+  // Cursors are `state:queue:rank:id`.
+  measure_at_size("sqlite", size, count, runtime, *store, [](std::uint64_t jobs) { return concat("0:1:1:", jobs); });
 }
 
-Async<void> promote_all(jobs::JobStore& store, std::atomic<std::uint64_t>& promoted, std::uint64_t total) {
-  while (promoted.load() < total) {
-    const WallTime now = system_clock().wall_now();
-    const auto due = co_await store.peek_due(now, 1000);
-    DAGVERK_ASSERT(due.has_value() && !due->jobs.empty());
-    std::vector<jobs::Promotion> promotions;
-    promotions.reserve(due->jobs.size());
-    for (const jobs::DueJob& job : due->jobs) promotions.push_back({job.handle, job.payload, {}});
-    const auto outcomes = co_await store.promote(std::move(promotions));
-    DAGVERK_ASSERT(outcomes.has_value());
-    promoted += outcomes->size();
-  }
-}
-
-/// A million jobs become due at once: one process promotes them as a node does, while takes are timed.
-void measure_promotion(std::uint64_t total) {
+void promotion(std::uint64_t total) {
   Runtime runtime({.logger = &null_logger()});
   FilledStore store(runtime, total, true);
-  const auto node = runtime.run((*store).register_node({"bench", {}}));
-  DAGVERK_ASSERT(node.has_value());
-  std::atomic<std::uint64_t> promoted{0};
-  Steps take;
-  const double taken_s = seconds([&] {
-    const Pid promoter = runtime.spawn([&] { return promote_all(*store, promoted, total); });
-    while (promoted.load() < total) {
-      Result<std::vector<jobs::TakenJob>> taken = Error(ErrorCode::internal);
-      take.time([&] { taken = runtime.run((*store).take({*node, {"default"}, 10})); });
-      DAGVERK_ASSERT(taken.has_value());
-      if (taken->empty()) continue;
-      std::vector<jobs::Settlement> settlements;
-      for (const jobs::TakenJob& job : *taken) settlements.push_back(jobs::Settlement::finish(job.token));
-      DAGVERK_ASSERT(runtime.run((*store).settle(std::move(settlements))).has_value());
-    }
-    DAGVERK_ASSERT(runtime.run(this_process::wait_for_exit(promoter, 1min)).has_value());
-  });
-  BenchReport::print("store.sqlite.promote_million", taken_s, "s");
-  BenchReport::print("store.sqlite.promote_million.take.p50", take.percentile(0.5) / 1e3, "ms");
-  BenchReport::print("store.sqlite.promote_million.take.p99", take.percentile(0.99) / 1e3, "ms");
+  measure_promotion("sqlite", total, runtime, *store);
 }
 
 }  // namespace
 
 void store_size_benchmarks(BenchReport& report) {
-  if (report.wants("store.sqlite.at_size.1e3")) measure_at_size("1e3", 1'000);
-  if (report.wants("store.sqlite.at_size.1e5")) measure_at_size("1e5", 100'000);
+  if (report.wants("store.sqlite.at_size.1e3")) at_size("1e3", 1'000);
+  if (report.wants("store.sqlite.at_size.1e5")) at_size("1e5", 100'000);
   // Needs five gigabytes and a minute to fill: only for who asks for it by name.
-  if (report.asked_for("store.sqlite.at_size.1e7")) measure_at_size("1e7", 10'000'000);
-  if (report.asked_for("store.sqlite.promote_million")) measure_promotion(1'000'000);
+  if (report.asked_for("store.sqlite.at_size.1e7")) at_size("1e7", 10'000'000);
+  if (report.asked_for("store.sqlite.promote_million")) promotion(1'000'000);
 }
 
 }  // namespace dagverk::bench
