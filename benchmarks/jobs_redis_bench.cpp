@@ -372,6 +372,8 @@ void jobs_redis_benchmarks(BenchReport& report) {
   report.run("jobs.redis.noop_default", "jobs/s",
              [] { return drain_by_node(threads_default, count, Kind::thread).jobs_per_second; });
   report.run("jobs.redis.cpu_per_job", "us", [] { return drain_by_node(pool, count, Kind::async).server_us_per_job; });
+  report.run("jobs.redis.dressed_cpu_per_job", "us",
+             [] { return drain_by_node(pool, count, Kind::async, false, Dress::dressed).server_us_per_job; });
   report.run("jobs.redis.store", "jobs/s", [] { return drain_by_store(count).jobs_per_second; });
   report.run("jobs.redis.store_cpu_per_job", "us", [] { return drain_by_store(count).server_us_per_job; });
   report.run("jobs.redis.raw", "jobs/s", [] { return drain_raw(count).jobs_per_second; });

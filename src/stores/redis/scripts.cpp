@@ -296,12 +296,13 @@ while at < #ARGV and wanted > 0 and size < bytes do
     if largest > 0 then some = math.max(1, math.min(wanted, 100, math.floor((bytes - size) / (4 * largest)))) end
     local popped = redis.pcall('RPOP', key, some)
     if not popped or popped.err or #popped == 0 then break end
+    local keys = look_at(popped)
     for at_popped, element in ipairs(popped) do
       local verdict, limit_key = 'back', nil
       if #element > oversize then
         verdict = is_set('dead') and 'dead' or 'back'
       elseif size < bytes then
-        verdict, limit_key = begin_one(element, queue, memory)
+        verdict, limit_key = begin_one(element, keys[at_popped], queue, memory)
       end
       if verdict == 'dead' then
         redis.call('ZADD', 'dead', string.format('%.6f', now / 1000000), element)
@@ -337,15 +338,14 @@ while at < #ARGV and wanted > 0 and size < bytes do
     end
     redis.call('HSET', run, unpack(fields))
     free_started(taken)
-    for position, limit_key in pairs(limit_keys) do
-      redis.call('HSET', 'dagverk:limit:runs', int(execution + position), limit_key)
-    end
+    note_begun(execution, limit_keys)
     count(queue, 'running', #taken)
     answer[#answer + 1] = queue
     answer[#answer + 1] = int(execution + 1)
     answer[#answer + 1] = taken
   end
   if begun then begun(#taken) end
+  write_meters()
   wanted = wanted + rest
 end
 if held > 0 then held_back = '1' end
@@ -387,17 +387,18 @@ local function whole(key, member)
 end
 for _ = 1, groups do
   local key, queue, field, jobs = arg(), arg(), arg(), tonumber(arg())
-  local before = #gone
+  local before, over = #gone, {}
   for index = at + 1, at + jobs do
     number = number + 1
     if redis.call('HDEL', key, ARGV[index]) == 1 then
-      ended(ARGV[index])
+      over[#over + 1] = ARGV[index]
       gone[#gone + 1] = ARGV[index + jobs]
     else
       left_alone[#left_alone + 1] = number
     end
   end
   at = at + 2 * jobs
+  ended(over)
   local done = #gone - before
   refused = refused + jobs - done
   count(queue, 'running', -done)
@@ -428,7 +429,7 @@ for index = 1, items do
         end
       end
       removed = redis.call('HDEL', key, member)
-      if removed == 1 then ended(member) end
+      if removed == 1 then ended({member}) end
     elseif from == 'z' then
       member = whole(key, member)
       removed = redis.call('ZREM', key, member)
@@ -685,7 +686,7 @@ for _, execution in ipairs(executions) do
   if is_list('queue:' .. queue) then
     redis.call('RPUSH', 'queue:' .. queue, element)
     redis.call('HDEL', run, execution)
-    ended(execution)
+    ended({execution})
     count(queue, 'running', -1)
     if told(element) then journal(9, queue, 'x', element) end
     moved = moved + 1

@@ -19,29 +19,41 @@ namespace {
 constexpr std::string_view limits_text = R"lua(
 local limited = redis.call('EXISTS', 'dagverk:limits') == 1
 local next_turn = 0
+local limits, meters, used_meters = {}, {}, {}
 local function limit_of(id)
-  local text = limited and redis.call('HGET', 'dagverk:limits', id)
-  if not text then return nil end
+  if not limited then return nil end
+  if limits[id] ~= nil then return limits[id] or nil end
+  local text = redis.call('HGET', 'dagverk:limits', id) or ''
   local slots, count, per, kind, epoch = string.match(text, '^(%d+) (%d+) (%d+) (%a) (%d+)$')
-  if not slots then return nil end
-  local limit = {slots = tonumber(slots), count = tonumber(count), per = tonumber(per), kind = kind, epoch = epoch}
-  limit.spacing = math.ceil(limit.per / math.max(1, limit.count))
+  local limit = slots and
+    {slots = tonumber(slots), count = tonumber(count), per = tonumber(per), kind = kind, epoch = epoch}
+  if limit then limit.spacing = math.ceil(limit.per / math.max(1, limit.count)) end
+  limits[id] = limit or false
   return limit
 end
-local function meter_of(limit, id)
-  id = 'dagverk:rate:' .. limit.epoch .. ':' .. id
-  local at, used = string.match(redis.call('GET', id) or '', '^(%-?%d+) (%d+)$')
+local function meter_key(limit, id) return 'dagverk:rate:' .. limit.epoch .. ':' .. id end
+-- `text`: what stands under its key, if that has been read (false: nothing does).
+local function meter_of(limit, id, text)
+  id = meter_key(limit, id)
+  if meters[id] then return meters[id] end
+  if text == nil then text = redis.call('GET', id) end
+  local at, used = string.match(text or '', '^(%-?%d+) (%d+)$')
   at, used = tonumber(at or 0), tonumber(used or 0)
+  local meter
   if limit.kind == 'b' then
     at = math.min(math.max(at, now), now + limit.count * limit.spacing)
     local tokens = limit.count - math.ceil((at - now) / limit.spacing)
-    return {id = id, at = at, used = 0, tokens = tokens, next = at - (limit.count - 1) * limit.spacing}
+    meter = {id = id, at = at, used = 0, tokens = tokens, next = at - (limit.count - 1) * limit.spacing}
+  else
+    local begin = math.floor(now / limit.per) * limit.per
+    if at < begin then used = 0 end
+    if at > begin then used = limit.count end
+    meter = {id = id, at = begin, used = used, tokens = math.max(0, limit.count - used), next = begin + limit.per}
   end
-  local begin = math.floor(now / limit.per) * limit.per
-  if at < begin then used = 0 end
-  if at > begin then used = limit.count end
-  return {id = id, at = begin, used = used, tokens = math.max(0, limit.count - used), next = begin + limit.per}
+  meters[id] = meter
+  return meter
 end
+-- Is written by `write_meters`, once for all of a script's.
 local function use_tokens(limit, meter, tokens)
   if limit.kind == 'b' then
     meter.at = meter.at + tokens * limit.spacing
@@ -50,7 +62,13 @@ local function use_tokens(limit, meter, tokens)
     meter.used = meter.used + tokens
   end
   meter.tokens = meter.tokens - tokens
-  redis.call('SET', meter.id, int(meter.at) .. ' ' .. int(meter.used), 'PX', int(math.ceil(limit.per / 500) + 60000))
+  used_meters[meter] = limit
+end
+local function write_meters()
+  for meter, limit in pairs(used_meters) do
+    redis.call('SET', meter.id, int(meter.at) .. ' ' .. int(meter.used), 'PX', int(math.ceil(limit.per / 500) + 60000))
+    used_meters[meter] = nil
+  end
 end
 local function note_turn(meter)
   if meter.tokens <= 0 and (next_turn == 0 or meter.next < next_turn) then next_turn = meter.next end
@@ -90,6 +108,9 @@ end
 // in microseconds; what has left the schedule stays there until somebody meets it. `dagverk:limit:lines` has the keys
 // for which some wait.
 constexpr std::string_view keys_text = R"lua(
+local function marked(element)
+  return string.sub(element, -3) == '\t\t ' or string.sub(element, -6) == '\t\t \t \t'
+end
 local function key_of(element)
   if string.sub(element, 1, 1) == '\30' then
     local _, last, jid, queue, class, key = string.find(element, '^\30dgv1[JN] %-?%d+ (%d+) (%d+) (%d+) (%d+) ')
@@ -99,10 +120,19 @@ local function key_of(element)
     return string.sub(element, names + 1, names + key), string.sub(element, last + 1, last + jid),
            string.sub(element, last + jid + 1, last + jid + queue)
   end
-  if string.sub(element, -3) ~= '\t\t ' and string.sub(element, -6) ~= '\t\t \t \t' then return nil end
+  if not marked(element) then return nil end
   local read, job = pcall(cjson.decode, element)
   if not read or type(job) ~= 'table' or type(job.limit_key) ~= 'string' or type(job.jid) ~= 'string' then return nil end
   return job.limit_key, job.jid, type(job.queue) == 'string' and job.queue or nil
+end
+-- The key alone. As we write a payload, it stands before all that is nested; so far in front there is no need to decode.
+local function limit_key_of(element)
+  if string.sub(element, 1, 1) ~= '\30' then
+    if not marked(element) then return nil end
+    local key = string.match(element, '^{[^%[{\\]*,"limit_key":"([^"\\]*)"')
+    if key then return key end
+  end
+  return (key_of(element))
 end
 local function name_of(key) return string.match(key, '^[^:]*') end
 local function line_of(key) return 'dagverk:limit:line:' .. key end
@@ -114,29 +144,21 @@ local function waiting_element(jid, due)
     if found == jid then return element end
   end
 end
--- A run is over: gives its slot back, and promotes the first that waits for it to the front of its queue.
-local has_runs = redis.call('EXISTS', 'dagverk:limit:runs') == 1
+-- Promotes the first that waits for a key to the front of its queue; whether there was one.
 local woken = 0
-local function ended(execution)
-  local key = has_runs and redis.call('HGET', 'dagverk:limit:runs', execution)
-  if not key then return end
-  redis.call('HDEL', 'dagverk:limit:runs', execution)
-  if redis.call('HINCRBY', 'dagverk:limit:used', key, -1) <= 0 then redis.call('HDEL', 'dagverk:limit:used', key) end
-  local limit = limit_of('k:' .. name_of(key))
-  if not limit or limit.slots == 0 then return end -- a token does not come back
-  if not is_set('schedule') then return end
+local function wake(key)
   for _ = 1, 100 do
     local first = redis.call('ZRANGE', line_of(key), 0, 0, 'WITHSCORES')
     if #first == 0 then
       redis.call('SREM', 'dagverk:limit:lines', key)
-      return
+      return false
     end
     local jid = first[1]
     local element = waiting_element(jid, tonumber(first[2]))
     if element then
       local _, _, queue = key_of(element)
       queue = queue or 'default'
-      if not is_list('queue:' .. queue) then return end
+      if not is_list('queue:' .. queue) then return false end
       redis.call('ZREM', 'schedule', element)
       redis.call('RPUSH', 'queue:' .. queue, element)
       redis.call('SADD', 'queues', queue)
@@ -144,17 +166,89 @@ local function ended(execution)
       count(queue, 'scheduled', -1)
       if told(element) then journal(11, queue, 'x', element) end
       woken = woken + 1
-      return
+      return true
     end
     redis.call('ZREM', line_of(key), jid)
+  end
+  return true
+end
+-- Runs are over, at most 1000: gives their slots back, and has as many go on that wait for them.
+local has_runs = redis.call('EXISTS', 'dagverk:limit:runs') == 1
+local function ended(executions)
+  if not has_runs or #executions == 0 then return end
+  local over, keys, freed = {}, {}, {}
+  for index, key in ipairs(redis.call('HMGET', 'dagverk:limit:runs', unpack(executions))) do
+    if key then
+      over[#over + 1] = executions[index]
+      if not freed[key] then keys[#keys + 1] = key end
+      freed[key] = (freed[key] or 0) + 1
+    end
+  end
+  if #over == 0 then return end
+  redis.call('HDEL', 'dagverk:limit:runs', unpack(over))
+  local left, none = {}, {}
+  for index, used in ipairs(redis.call('HMGET', 'dagverk:limit:used', unpack(keys))) do
+    local rest = tonumber(used or 0) - freed[keys[index]]
+    if rest > 0 then
+      left[#left + 1] = keys[index]
+      left[#left + 1] = int(rest)
+    else
+      none[#none + 1] = keys[index]
+    end
+  end
+  if #left > 0 then redis.call('HSET', 'dagverk:limit:used', unpack(left)) end
+  if #none > 0 then redis.call('HDEL', 'dagverk:limit:used', unpack(none)) end
+  for _, key in ipairs(keys) do
+    local limit = limit_of('k:' .. name_of(key))
+    if limit and limit.slots > 0 and is_set('schedule') then -- a token does not come back
+      for _ = 1, freed[key] do
+        if not wake(key) then break end
+      end
+    end
   end
 end
 )lua";
 
-// For the script that takes: `begin_one` says of an element that comes out of a queue whether it may begin, with its
-// key if it has one; or that it is held back, and where it belongs now; or that it must go back into its queue.
+// For the script that takes: `look_at` reads at once what is to be known of the limit keys of elements that come out of
+// a queue, and answers with those keys. `begin_one` then says of each element whether it may begin, with its key if it
+// has one; or that it is held back, and where it belongs now; or that it must go back into its queue. `note_begun`
+// writes once what the jobs have used that begin under consecutive numbers.
 constexpr std::string_view holding_text = R"lua(
 local held = 0
+local used, lines, rates, begun_keys = {}, {}, {}, {}
+local some_wait
+local function look_at(elements)
+  local keys, new, rated, texts = {}, {}, {}, {}
+  for index, element in ipairs(elements) do
+    local key = #element <= oversize and limit_key_of(element)
+    if key and key ~= '' then
+      keys[index] = key
+      if not used[key] then
+        used[key] = 0
+        new[#new + 1] = key
+      end
+    end
+  end
+  if #new == 0 then return keys end
+  if some_wait == nil then some_wait = redis.call('EXISTS', 'dagverk:limit:lines') == 1 end
+  local running = redis.call('HMGET', 'dagverk:limit:used', unpack(new))
+  local waiting = some_wait and redis.call('SMISMEMBER', 'dagverk:limit:lines', unpack(new)) or {}
+  for index, key in ipairs(new) do
+    used[key] = tonumber(running[index] or 0)
+    lines[key] = waiting[index] == 1
+    local limit = limit_of('k:' .. name_of(key))
+    if limit and limit.count > 0 then
+      rated[#rated + 1] = key
+      texts[#texts + 1] = meter_key(limit, 'k:' .. key)
+    end
+  end
+  if #rated == 0 then return keys end
+  texts = redis.call('MGET', unpack(texts))
+  for index, key in ipairs(rated) do
+    rates[key] = meter_of(limit_of('k:' .. name_of(key)), 'k:' .. key, texts[index])
+  end
+  return keys
+end
 local function turn_after(limit, meter, last)
   if last < meter.next then return meter.next end
   if limit.kind == 'b' then return last + limit.spacing end
@@ -185,6 +279,7 @@ local function hold_back(element, queue, key, jid, own, limit, meter, memory)
   redis.call('ZADD', line, int(due), jid)
   redis.call('EXPIRE', line, int(math.max(seconds, redis.call('TTL', line))))
   redis.call('SADD', 'dagverk:limit:lines', key)
+  lines[key] = true
   if redis.call('ZADD', 'schedule', score, element) == 1 then count(own, 'scheduled', 1) end
   if own ~= queue then
     count(queue, 'moved_out', 1)
@@ -197,24 +292,42 @@ local function hold_back(element, queue, key, jid, own, limit, meter, memory)
   held = held + 1
   if held == moves_limit then next_turn = now + 1000 end
 end
-local function begin_one(element, queue, memory)
-  local key, jid, own = key_of(element)
-  if not key or key == '' then return 'take' end
-  local limit = limit_of('k:' .. name_of(key))
+local function begin_one(element, key, queue, memory)
+  if not key then return 'take' end
+  local limit = limited and limit_of('k:' .. name_of(key))
   if limit then
-    local used = tonumber(redis.call('HGET', 'dagverk:limit:used', key) or '0')
-    local full = limit.slots > 0 and used >= limit.slots
-    local meter = not full and limit.count > 0 and meter_of(limit, 'k:' .. key) or nil
+    local full = limit.slots > 0 and used[key] >= limit.slots
+    local meter = not full and rates[key] or nil
     if full or meter and meter.tokens <= 0 then
+      local _, jid, own = key_of(element)
+      if not jid then return 'take' end
       if held >= moves_limit or not is_set('schedule') then return 'back' end
       hold_back(element, queue, key, jid, own or queue, limit, meter, memory)
       return 'held'
     end
     if meter then use_tokens(limit, meter, 1) end
-    redis.call('ZREM', line_of(key), jid)
+    if lines[key] then
+      local _, jid = key_of(element)
+      if jid then redis.call('ZREM', line_of(key), jid) end
+    end
   end
-  redis.call('HINCRBY', 'dagverk:limit:used', key, 1)
+  used[key] = used[key] + 1
+  begun_keys[key] = true
   return 'take', key
+end
+local function note_begun(execution, keys)
+  local runs, slots = {}, {}
+  for position, key in pairs(keys) do
+    runs[#runs + 1] = int(execution + position)
+    runs[#runs + 1] = key
+  end
+  for key in pairs(begun_keys) do
+    slots[#slots + 1] = key
+    slots[#slots + 1] = int(used[key])
+  end
+  begun_keys = {}
+  if #runs > 0 then redis.call('HSET', 'dagverk:limit:runs', unpack(runs)) end
+  if #slots > 0 then redis.call('HSET', 'dagverk:limit:used', unpack(slots)) end
 end
 )lua";
 

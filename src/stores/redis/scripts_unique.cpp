@@ -47,18 +47,31 @@ local function drop_lock(key, jid)
 end
 local function free_locks(jids, what)
   if #jids == 0 or not some_held() then return end
-  local held = redis.call('HMGET', 'dagverk:unique:held', unpack(jids))
-  for index, jid in ipairs(jids) do
-    if held[index] then
-      local key = string.match(held[index], '^%x* (.*)$')
-      local long, _, _, holder = read_lock(key)
-      if holder ~= jid then
-        forget_held(jid, held[index])
-      elseif long <= what then
-        drop_lock(key, jid)
-      end
+  local keys, holders, shas = {}, {}, {}
+  for index, held in ipairs(redis.call('HMGET', 'dagverk:unique:held', unpack(jids))) do
+    if held then
+      local place = #keys + 1
+      shas[place], keys[place] = string.match(held, '^(%x*) (.*)$')
+      holders[place] = jids[index]
     end
   end
+  if #keys == 0 then return end
+  local dropped, forgotten, started = {}, {}, {}
+  for place, lock in ipairs(redis.call('HMGET', 'dagverk:unique', unpack(keys))) do
+    local long, holder = string.match(lock or '', '^(%d) %-?%d+ %-?%d+ (.*)$')
+    local its_own = holder == holders[place]
+    if its_own and tonumber(long) <= what then dropped[#dropped + 1] = keys[place] end
+    if not its_own or tonumber(long) <= what then
+      forgotten[#forgotten + 1] = holders[place]
+      if shas[place] ~= '' then started[#started + 1] = shas[place] end
+    end
+  end
+  if #dropped > 0 then
+    redis.call('HDEL', 'dagverk:unique', unpack(dropped))
+    redis.call('ZREM', 'dagverk:unique:expires', unpack(dropped))
+  end
+  if #forgotten > 0 then redis.call('HDEL', 'dagverk:unique:held', unpack(forgotten)) end
+  if #started > 0 then redis.call('HDEL', 'dagverk:unique:elements', unpack(started)) end
 end
 local function free_started(elements)
   if #elements == 0 or not some_unstarted() then return end
