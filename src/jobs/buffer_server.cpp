@@ -132,7 +132,10 @@ void BufferServer::take_out(const std::vector<ItemOutcome>& outcomes) {
     const EnqueueRequest job = std::move(core_->jobs.front());
     core_->jobs.pop_front();
     bytes_ -= buffered_size(job);
-    if (outcome == ItemOutcome::refused) {
+    if (outcome == ItemOutcome::queue_full) {
+      refuse(job, full_refusal(job.queue, {}).message());
+      ++refused;
+    } else if (outcome == ItemOutcome::refused) {
       ++refused;
     } else if (outcome != ItemOutcome::done) {
       ++superfluous;

@@ -179,6 +179,7 @@ Async<Result<std::string>> JobClient::store_one(Result<Prepared> prepared) {
   if (!prepared) co_return prepared.error();
   std::string jid = prepared->request.jid;
   const std::string job_class = prepared->request.class_name;
+  const std::string queue = prepared->request.queue;
   const std::optional<UniqueLock> unique = prepared->request.unique;
   std::vector<EnqueueRequest> batch;
   batch.push_back(std::move(prepared->request));
@@ -186,6 +187,10 @@ Async<Result<std::string>> JobClient::store_one(Result<Prepared> prepared) {
   if (!kept) co_return kept.error();
   if (kept->outcomes.front() == ItemOutcome::duplicate) {
     co_return Error(ErrorCode::already_exists, concat("a job with jid \"", jid, "\" is in the store already"));
+  }
+  if (kept->outcomes.front() == ItemOutcome::queue_full) {
+    const Result<std::vector<LimitInfo>> limits = co_await store_.list_limits();
+    co_return full_refusal(queue, limits ? *limits : std::vector<LimitInfo>());
   }
   if (kept->outcomes.front() != ItemOutcome::done && unique) {
     std::string key = unique->key;

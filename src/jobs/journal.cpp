@@ -103,10 +103,12 @@ Event event_of(const JournalRow& row) {
     case JournalKind::promoted: return JobPromoted{std::move(job), row.at, detail.text("from")};
     case JournalKind::retried_now: return JobPromoted{std::move(job), row.at, "hand"};
     case JournalKind::deleted: return JobDeleted{std::move(job), row.at};
+    case JournalKind::diverted:
     case JournalKind::moved: return JobMoved{std::move(job), row.at};
     case JournalKind::discarded: return JobDiscarded{std::move(job), row.at, detail.text("reason")};
     case JournalKind::expired: return JobExpired{std::move(job), row.at};
     case JournalKind::cancelled: return JobCancelled{std::move(job), row.at};
+    case JournalKind::dropped:
     case JournalKind::trimmed: return JobDiscarded{std::move(job), row.at, std::string(to_string(row.kind))};
   }
   return JobDiscarded{std::move(job), row.at, "of a kind that this version does not know"};

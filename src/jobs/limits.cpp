@@ -3,6 +3,7 @@
 #include "jobs/json_text.hpp"
 
 #include "dagverk/base/concat.hpp"
+#include "dagverk/jobs/job_names.hpp"
 #include "dagverk/jobs/store_types.hpp"
 
 #include <algorithm>
@@ -26,11 +27,38 @@ bool plain(std::string_view text) {
   return std::ranges::all_of(text, [](char c) { return c < 0 || (c >= ' ' && c != 0x7f); });
 }
 
+Result<void> check_bound(const Limit& limit) {
+  if (!limit.bound) return {};
+  const QueueBound& bound = *limit.bound;
+  if (limit.scope != LimitScope::queue) return invalid(limit, "only a queue has a bound, and this is a key limit");
+  if (bound.most < 1 || bound.most > queue_bound_limit) {
+    return invalid(limit, concat("a bound must be 1..", queue_bound_limit, " waiting jobs, got ", bound.most,
+                                 bound.most == 0 ? "; a queue that takes nothing in is of no use" : ""));
+  }
+  if (bound.when_full != WhenFull::divert) {
+    if (bound.divert_to.empty()) return {};
+    return invalid(limit, concat("names a queue to divert to, but its rule is to ", to_string(bound.when_full)));
+  }
+  if (auto ok = check_queue_name(bound.divert_to); !ok)
+    return ok.error().with(concat("limit \"", limit.name, "\": divert to"));
+  if (bound.divert_to == limit.name) return invalid(limit, "a queue cannot divert to itself");
+  return {};
+}
+
 }  // namespace
 
 std::string_view to_string(LimitScope scope) noexcept { return scope == LimitScope::queue ? "queue" : "key"; }
 
 std::string_view to_string(RateKind kind) noexcept { return kind == RateKind::token_bucket ? "bucket" : "window"; }
+
+std::string_view to_string(WhenFull when_full) noexcept {
+  switch (when_full) {
+    case WhenFull::refuse: return "refuse";
+    case WhenFull::drop_oldest: return "drop-oldest";
+    case WhenFull::divert: return "divert";
+  }
+  return "unknown";
+}
 
 std::optional<RateKind> rate_kind_from_text(std::string_view text) noexcept {
   if (text == to_string(RateKind::token_bucket)) return RateKind::token_bucket;
@@ -71,13 +99,58 @@ std::string limited_detail(const Limit& limit) {
   return detail + "}";
 }
 
+std::string dropped_detail(std::string_view jid) {
+  std::string detail = R"({"for":)";
+  json::append_text(detail, jid);
+  return detail + "}";
+}
+
+std::string diverted_detail(std::string_view queue) {
+  std::string detail = R"({"from":)";
+  json::append_text(detail, queue);
+  return detail + "}";
+}
+
+Error full_refusal(std::string_view queue, const std::vector<LimitInfo>& limits) {
+  std::string bound;
+  for (const LimitInfo& info : limits) {
+    const Limit& limit = info.limit;
+    if (limit.scope != LimitScope::queue || limit.name != queue || !limit.bound) continue;
+    bound = concat(": its bound of ", limit.bound->most, " waiting jobs is reached");
+    if (limit.bound->when_full == WhenFull::divert) {
+      bound += concat(", and queue ", limit.bound->divert_to, " is full, too");
+    }
+  }
+  return {ErrorCode::refused, concat("queue ", queue, " is full", bound,
+                                        "; enqueue again later, let more workers take from it, or raise the bound: "
+                                        "dagverk queue limit ",
+                                        queue, " --max-waiting N")};
+}
+
+Result<void> check_beside(const Limit& limit, const Limit& other) {
+  const auto diverts = [](const Limit& one) {
+    return one.scope == LimitScope::queue && one.bound && one.bound->when_full == WhenFull::divert;
+  };
+  if (!diverts(limit) || !diverts(other) || limit.name == other.name) return {};
+  const bool onwards = limit.bound->divert_to == other.name;
+  if (!onwards && other.bound->divert_to != limit.name) return {};
+  const Limit& first = onwards ? limit : other;
+  const Limit& second = onwards ? other : limit;
+  return Error{ErrorCode::refused, concat("limit \"", limit.name, "\": queue ", first.name, " diverts to ", second.name,
+                                          ", which diverts itself (to ", second.bound->divert_to,
+                                          "); a diverted job is diverted once: have one of them refuse or drop")};
+}
+
 Result<void> check(const Limit& limit) {
   if (auto ok = check_limit_name(limit.scope, limit.name); !ok) return ok;
-  if (!limit.concurrency && !limit.rate) return invalid(limit, "needs a concurrency, a rate, or both");
+  if (!limit.concurrency && !limit.rate && !limit.bound) {
+    return invalid(limit, "needs a concurrency, a rate or a bound");
+  }
   if (limit.concurrency && (*limit.concurrency < 1 || *limit.concurrency > limit_concurrency_limit)) {
     return invalid(limit, concat("concurrency must be 1..", limit_concurrency_limit, ", got ", *limit.concurrency,
                                  *limit.concurrency == 0 ? "; to stop a queue, pause it" : ""));
   }
+  if (auto ok = check_bound(limit); !ok) return ok;
   if (!limit.rate) return {};
   const Rate& rate = *limit.rate;
   if (rate.count < 1 || rate.count > rate_count_limit) {

@@ -36,6 +36,8 @@ std::string_view to_string(JournalKind kind) noexcept {
     case JournalKind::moved: return "moved";
     case JournalKind::cancelled: return "cancelled";
     case JournalKind::limited: return "limited";
+    case JournalKind::dropped: return "dropped";
+    case JournalKind::diverted: return "diverted";
   }
   return "unknown";
 }
@@ -49,6 +51,7 @@ std::string_view to_string(ItemOutcome outcome) noexcept {
     case ItemOutcome::running: return "running";
     case ItemOutcome::locked: return "locked";
     case ItemOutcome::rescheduled: return "rescheduled";
+    case ItemOutcome::queue_full: return "queue_full";
   }
   return "unknown";
 }
@@ -81,7 +84,9 @@ std::optional<JobState> state_after(JournalKind kind, std::optional<JobState> be
     case JournalKind::discarded:
     case JournalKind::expired:
     case JournalKind::trimmed:
-    case JournalKind::cancelled: return std::nullopt;
+    case JournalKind::cancelled:
+    case JournalKind::dropped: return std::nullopt;
+    case JournalKind::diverted:
     case JournalKind::moved: return before;
   }
   return std::nullopt;
@@ -97,7 +102,8 @@ std::optional<LockUntil> lock_freed_by(JournalKind kind) noexcept {
     case JournalKind::expired:
     case JournalKind::trimmed: return LockUntil::done;
     case JournalKind::deleted:
-    case JournalKind::cancelled: return LockUntil::period;
+    case JournalKind::cancelled:
+    case JournalKind::dropped: return LockUntil::period;
     case JournalKind::enqueued:
     case JournalKind::scheduled:
     case JournalKind::retried:
@@ -107,7 +113,8 @@ std::optional<LockUntil> lock_freed_by(JournalKind kind) noexcept {
     case JournalKind::promoted:
     case JournalKind::retried_now:
     case JournalKind::moved:
-    case JournalKind::limited: break;
+    case JournalKind::limited:
+    case JournalKind::diverted: break;
   }
   return std::nullopt;
 }

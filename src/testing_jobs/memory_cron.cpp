@@ -102,7 +102,7 @@ Result<jobs::CronFired> MemoryJobs::fire_cron(const jobs::CronFire& fire) {
     return jobs::CronFired{ItemOutcome::refused, entry.revision};
   }
   if (!fire.jobs.empty()) {
-    if (const Outcomes enqueued = enqueue(fire.jobs); !enqueued) return enqueued.error().with("fire_cron");
+    if (const Outcomes enqueued = put_in(fire.jobs, false); !enqueued) return enqueued.error().with("fire_cron");
   }
   entry.last_slot = fire.slot;
   entry.revision = ++cron_version_;

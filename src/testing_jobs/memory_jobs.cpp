@@ -236,7 +236,7 @@ std::size_t MemoryJobs::trim_dead() {
 
 // --- operations ----------------------------------------------------------------------------------------
 
-MemoryJobs::Outcomes MemoryJobs::enqueue(Batch<jobs::EnqueueRequest> batch) {
+MemoryJobs::Outcomes MemoryJobs::put_in(Batch<jobs::EnqueueRequest> batch, bool bounded) {
   if (auto ok = jobs::check_batch("enqueue", batch.size()); !ok) return ok.error();
   std::vector<std::string> names;
   for (const jobs::EnqueueRequest& request : batch) {
@@ -252,23 +252,34 @@ MemoryJobs::Outcomes MemoryJobs::enqueue(Batch<jobs::EnqueueRequest> batch) {
       outcomes.push_back(ItemOutcome::duplicate);
       continue;
     }
-    if (request.unique) {
-      if (const ItemOutcome claimed = claim(request); claimed != ItemOutcome::done) {
-        outcomes.push_back(claimed);
-        continue;
-      }
+    Admission admission{.queue = request.queue};
+    if (bounded && !request.unique) admission = admit(request, nullptr);
+    const ItemOutcome claimed = request.unique            ? claim(request, bounded, admission)
+                                : admission.queue.empty() ? ItemOutcome::queue_full
+                                                          : ItemOutcome::done;
+    if (claimed != ItemOutcome::done) {
+      if (claimed == ItemOutcome::queue_full) ++queues_.at(request.queue).counts.refused;
+      outcomes.push_back(claimed);
+      continue;
     }
-    const Job& job = add({.state = request.due ? JobState::scheduled : JobState::ready,
-                          .jid = request.jid,
-                          .queue = request.queue,
-                          .class_name = request.class_name,
-                          .payload = request.payload,
-                          .priority = request.priority,
-                          .journaled = request.journaled,
-                          .enqueued_at = now_,
-                          .due = request.due,
-                          .limit_key = request.limit_key});
+    const bool diverted = admission.queue != request.queue;
+    if (admission.drops) drop_oldest(admission.queue, request.jid);
+    const Job& job =
+        add({.state = request.due ? JobState::scheduled : JobState::ready,
+             .jid = request.jid,
+             .queue = admission.queue,
+             .class_name = request.class_name,
+             .payload = diverted ? jobs::payload_in_queue(request.payload, admission.queue) : request.payload,
+             .priority = request.priority,
+             .journaled = request.journaled,
+             .enqueued_at = now_,
+             .due = request.due,
+             .limit_key = request.limit_key});
     note(job, request.due ? JournalKind::scheduled : JournalKind::enqueued, request.detail);
+    if (diverted) {
+      ++queues_.at(request.queue).counts.diverted;
+      note(job, JournalKind::diverted, jobs::diverted_detail(request.queue));
+    }
     outcomes.push_back(ItemOutcome::done);
   }
   return outcomes;

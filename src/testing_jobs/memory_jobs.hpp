@@ -47,7 +47,7 @@ class MemoryJobs {
   void end_nodes_of(std::uint64_t store) noexcept;
 
   // The life of a job: memory_jobs.cpp.
-  Outcomes enqueue(Batch<jobs::EnqueueRequest> batch);
+  Outcomes enqueue(Batch<jobs::EnqueueRequest> batch) { return put_in(batch, true); }
   Result<std::vector<jobs::TakenJob>> take(const jobs::TakeRequest& request);
   Outcomes settle(Batch<jobs::Settlement> settlements);
   Result<jobs::DuePage> peek_due(WallTime until, std::size_t limit) const;
@@ -198,7 +198,20 @@ class MemoryJobs {
   [[nodiscard]] jobs::LimitUse use_of_queue(const jobs::Limit& limit) const;
   void show_tokens(const jobs::Limit& limit, jobs::LimitUse& use) const;
 
+  // --- bounds of queues ---
+  /// Where a job goes that is about to be put in. Empty `queue`: nowhere.
+  struct Admission {
+    std::string queue;
+    bool drops = false;
+  };
+  [[nodiscard]] bool has_room(const jobs::Limit& limit, const Job* leaving) const;
+  /// `leaving`: leaves its place if the job is put in.
+  [[nodiscard]] Admission admit(const jobs::EnqueueRequest& request, const Job* leaving) const;
+  void drop_oldest(const std::string& queue, std::string_view jid);
+
   // --- the steps that operations share ---
+  /// `bounded`: bounds of queues count.
+  Outcomes put_in(Batch<jobs::EnqueueRequest> batch, bool bounded);
   /// Makes these queues known; all or, over the limit, none. Errors: `refused`.
   Result<void> make_queues(Batch<std::string> names);
   void settle_one(Job& job, const jobs::Settlement& settlement);
@@ -212,7 +225,7 @@ class MemoryJobs {
   [[nodiscard]] jobs::HeldLock* held_lock(const std::string& key);
   void forget_lock(std::map<std::string, jobs::HeldLock>::iterator lock);
   void forget_expired_locks();
-  [[nodiscard]] jobs::ItemOutcome claim(const jobs::EnqueueRequest& request);
+  [[nodiscard]] jobs::ItemOutcome claim(const jobs::EnqueueRequest& request, bool bounded, Admission& admission);
   void reschedule(Job& job, std::optional<WallTime> due, std::string_view detail);
   void free_lock(const std::string& jid, jobs::JournalKind kind);
   std::size_t trim_dead();

@@ -29,8 +29,14 @@ Result<bool> MemoryJobs::put_limit(const Limit& limit) {
     return Error{ErrorCode::refused,
                  concat("put_limit: there are ", jobs::limit_count_limit, " limits already; remove one")};
   }
+  if (known != limits_.end() && known->second == limit) return false;
+  for (const auto& [id, other] : limits_) {
+    if (auto ok = jobs::check_beside(limit, other); !ok) return ok.error().with("put_limit");
+  }
+  if (limit.bound && limit.bound->when_full == jobs::WhenFull::divert) {
+    if (auto ok = make_queues({&limit.bound->divert_to, 1}); !ok) return ok.error().with("put_limit");
+  }
   if (known != limits_.end()) {
-    if (known->second == limit) return false;
     const std::optional<jobs::Rate>& before = known->second.rate;
     if (!before || !limit.rate || before->kind != limit.rate->kind) forget_meters(limit.scope, limit.name);
   }
@@ -73,6 +79,9 @@ jobs::LimitUse MemoryJobs::use_of_queue(const Limit& limit) const {
   if (const auto queue = queues_.find(limit.name); queue != queues_.end()) {
     use.running = queue->second.counts.running;
     use.waiting = queue->second.counts.ready;
+    use.refused = queue->second.counts.refused;
+    use.dropped = queue->second.counts.dropped;
+    use.diverted = queue->second.counts.diverted;
   }
   show_tokens(limit, use);
   return use;
@@ -131,6 +140,35 @@ void MemoryJobs::use_queue_token(const std::string& queue) {
   RateMeter meter = meter_of(*limit, queue);
   meter.use(1);
   keep_meter(*limit, queue, meter);
+}
+
+bool MemoryJobs::has_room(const Limit& limit, const Job* leaving) const {
+  const auto queue = queues_.find(limit.name);
+  if (queue == queues_.end()) return true;
+  const bool makes_room =
+      leaving != nullptr && leaving->stored.state == jobs::JobState::ready && leaving->stored.queue == limit.name;
+  return makes_room || queue->second.counts.ready < static_cast<std::uint64_t>(limit.bound->most);
+}
+
+MemoryJobs::Admission MemoryJobs::admit(const jobs::EnqueueRequest& request, const Job* leaving) const {
+  std::string queue = request.queue;
+  if (request.due) return {queue};
+  for (bool diverted = false;; diverted = true) {
+    const Limit* const limit = limit_of(LimitScope::queue, queue);
+    if (limit == nullptr || !limit->bound || has_room(*limit, leaving)) return {queue};
+    if (limit->bound->when_full == jobs::WhenFull::drop_oldest) return {queue, true};
+    if (limit->bound->when_full == jobs::WhenFull::refuse || diverted) return {};
+    queue = limit->bound->divert_to;
+  }
+}
+
+/// The first of those with the lowest priority makes room for the job of this jid.
+void MemoryJobs::drop_oldest(const std::string& queue, std::string_view jid) {
+  const std::int64_t lowest =
+      std::prev(places_.lower_bound({.state = jobs::JobState::ready, .queue = queue + '\0'}))->first.first;
+  Job& oldest = *places_.lower_bound({.state = jobs::JobState::ready, .queue = queue, .first = lowest})->second;
+  ++counts_of(oldest).dropped;
+  drop(oldest, &jobs::QueueCounts::discarded, jobs::JournalKind::dropped, jobs::dropped_detail(jid));
 }
 
 void MemoryJobs::free_slot(const Job& job) {

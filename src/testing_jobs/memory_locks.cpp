@@ -49,9 +49,11 @@ void MemoryJobs::forget_expired_locks() {
   }
 }
 
-/// Gives the request's key to its job, which is not in the store. Any other answer than `done`: it stays out.
-ItemOutcome MemoryJobs::claim(const jobs::EnqueueRequest& request) {
+/// Gives the request's key to its job, which is not in the store, and says where it goes. Any other answer than `done`:
+/// it stays out.
+ItemOutcome MemoryJobs::claim(const jobs::EnqueueRequest& request, bool bounded, Admission& admission) {
   const jobs::UniqueLock& wanted = *request.unique;
+  Job* replaced = nullptr;
   if (const jobs::HeldLock* const held = held_lock(wanted.key)) {
     if (held->jid == request.jid) {
       ++duplicates_;
@@ -64,12 +66,16 @@ ItemOutcome MemoryJobs::claim(const jobs::EnqueueRequest& request) {
       ++locked_;
       return ItemOutcome::locked;
     }
-    const std::string detail = jobs::lock_detail(wanted.conflict, request.jid);
     if (wanted.conflict == jobs::LockConflict::reschedule) {
-      reschedule(*holder, request.due, detail);
+      reschedule(*holder, request.due, jobs::lock_detail(wanted.conflict, request.jid));
       return ItemOutcome::rescheduled;
     }
-    drop(*holder, &QueueCounts::deleted, JournalKind::deleted, detail);
+    replaced = holder;
+  }
+  if (bounded) admission = admit(request, replaced);
+  if (admission.queue.empty()) return ItemOutcome::queue_full;
+  if (replaced != nullptr) {
+    drop(*replaced, &QueueCounts::deleted, JournalKind::deleted, jobs::lock_detail(wanted.conflict, request.jid));
   }
   const WallTime now = whole_micros(now_);
   unique_[wanted.key] = {.key = wanted.key,

@@ -38,11 +38,11 @@ bool read_part(std::string_view& text, Number& number) {
 QueueCounts MemoryJobs::sums() const {
   QueueCounts sums;
   constexpr std::uint64_t QueueCounts::* fields[] = {
-      &QueueCounts::ready,      &QueueCounts::scheduled, &QueueCounts::retrying, &QueueCounts::running,
-      &QueueCounts::dead,       &QueueCounts::enqueued,  &QueueCounts::finished, &QueueCounts::discarded,
-      &QueueCounts::expired,    &QueueCounts::deleted,   &QueueCounts::trimmed,  &QueueCounts::moved_in,
-      &QueueCounts::moved_out,  &QueueCounts::retried,   &QueueCounts::died,     &QueueCounts::rescued,
-      &QueueCounts::quarantined};
+      &QueueCounts::ready,       &QueueCounts::scheduled, &QueueCounts::retrying, &QueueCounts::running,
+      &QueueCounts::dead,        &QueueCounts::enqueued,  &QueueCounts::finished, &QueueCounts::discarded,
+      &QueueCounts::expired,     &QueueCounts::deleted,   &QueueCounts::trimmed,  &QueueCounts::moved_in,
+      &QueueCounts::moved_out,   &QueueCounts::retried,   &QueueCounts::died,     &QueueCounts::rescued,
+      &QueueCounts::quarantined, &QueueCounts::refused,   &QueueCounts::dropped,  &QueueCounts::diverted};
   for (const auto& [name, queue] : queues_) {
     for (const auto field : fields) sums.*field += queue.counts.*field;
   }

@@ -524,7 +524,7 @@ TEST_P(JobStoreConformance, refuses_limits_that_let_nothing_run_or_mean_nothing)
   EXPECT_NE(message(rated("q", {1, 0s, RateKind::window})).find("1 ms to 366 days, got 0 us"), std::string::npos);
   EXPECT_NE(message(rated("q", {1, -1s})).find("1 ms to 366 days"), std::string::npos);
   EXPECT_NE(message(rated("q", {1000, 1ms})).find("10 a millisecond"), std::string::npos);
-  EXPECT_NE(message(Limit{.name = "q"}).find("needs a concurrency, a rate, or both"), std::string::npos);
+  EXPECT_NE(message(Limit{.name = "q"}).find("needs a concurrency, a rate or a bound"), std::string::npos);
   EXPECT_NE(message(slots("", 1)).find("1 to 255 bytes"), std::string::npos);
   EXPECT_NE(message(slots(std::string(10'240, 'n'), 1)).find("got 10240"), std::string::npos);
   EXPECT_NE(message(slots("a\nb", 1)).find("control"), std::string::npos);

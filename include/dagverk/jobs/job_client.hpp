@@ -56,7 +56,7 @@ struct ClientOptions {
 /// What became of one job of a bulk.
 struct Enqueued {
   std::string jid;
-  ItemOutcome outcome = ItemOutcome::done;  ///< done, duplicate; by a unique key locked, or rescheduled
+  ItemOutcome outcome = ItemOutcome::done;  ///< done, duplicate, queue_full; by a unique key locked, or rescheduled
   bool buffered = false;                    ///< waits in the client's buffer for the store to come back
 };
 
@@ -77,7 +77,8 @@ struct BulkOptions {
 ///            `_blocking` blocks, outside of one (a `thread` job's function is outside).
 /// Errors:    a middleware's, `invalid_argument`, `malformed_job`, `too_large` (1 MiB, depth 128) before any is stored;
 ///            `already_exists` for a jid that is in the store; `refused` for a unique key that another job holds, which
-///            the message names; else the store's. Of a bulk nothing is stored when one of its jobs is refused before.
+///            the message names; `refused` for a queue at its bound; else the store's. Of a bulk nothing is stored
+///            when one of its jobs is refused before.
 /// Bounds:    a bulk is stored in batches of at most batch_count_limit jobs; after an error, earlier batches stay.
 /// Lifetime:  borrows runtime, store, and what the options point to.
 class JobClient {

@@ -60,6 +60,10 @@ class JobStore {
   /// conflict rule says, when another job holds it; `duplicate` when the job itself does. A lock taken before the clock
   /// was put back begins anew when it is next met. A dead job that is retried by hand, or one that is restored, does
   /// not hold a key.
+  ///
+  /// A job that is to run now and finds its queue at its bound is `queue_full`, drops another one, or goes into another
+  /// queue, as the bound says (see QueueBound); all but the first is `done`. The bound is asked after jid and key: what
+  /// it refuses takes no key, and pushes nobody aside. A job that replaces another one of its queue needs no room.
   [[nodiscard]] virtual Outcomes enqueue(std::vector<EnqueueRequest> jobs) = 0;
 
   /// Takes at most `max` jobs for a node: of the first queue that has some, then of the next. Within a queue: jobs that
@@ -153,8 +157,9 @@ class JobStore {
   // --- limits ---
 
   /// Sets a limit of that scope and name, or changes it; what is used of it stays used. Holds from the next take on:
-  /// what runs goes on. False: it was just so before. Repeating is safe. Errors: `invalid_argument`; `refused` when
-  /// there are limit_count_limit others.
+  /// what runs goes on, and of a bound from the next enqueue on: what waits stays. Makes the queue known that it diverts
+  /// to. False: it was just so before. Repeating is safe. Errors: `invalid_argument`; `refused` when there are
+  /// limit_count_limit others, or too many queues, or of two queues one diverts to the other, which diverts itself.
   [[nodiscard]] virtual Reply<bool> put_limit(Limit limit) = 0;
 
   /// False: there is no such limit. Repeating is safe.

@@ -15,7 +15,7 @@ namespace dagverk::jobs {
 ///
 /// Semantics: what the row does not say is empty, and 1 for the attempt: a row of `started` has neither node nor
 ///            attempt. `quarantined` becomes JobDied, `snoozed` JobRetried, `retried_now` JobPromoted from `hand`,
-///            `expired` and `trimmed` JobDiscarded with that reason.
+///            `dropped` and `trimmed` JobDiscarded with that reason, `diverted` JobMoved.
 [[nodiscard]] Event event_of(const JournalRow& row);
 
 /// Reads the journal from a cursor on, in any OS process that has the store open.

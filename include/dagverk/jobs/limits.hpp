@@ -12,8 +12,8 @@
 #include <string_view>
 #include <vector>
 
-/// How many jobs of a queue, or of a key, run at once, and how many begin in a time: kept in the store, and true of all
-/// nodes together.
+/// How many jobs of a queue, or of a key, run at once, how many begin in a time, and how many wait: kept in the store,
+/// and true of all nodes together.
 namespace dagverk::jobs {
 
 /// What a limit is of. The numbers are stored; never reuse one.
@@ -46,7 +46,31 @@ struct Rate {
   friend bool operator==(const Rate&, const Rate&) = default;
 };
 
-/// A limit. At least one of its two parts is there.
+/// What becomes of a job that is enqueued into a queue at its bound. The numbers are stored; never reuse one.
+enum class WhenFull : std::uint8_t {
+  refuse = 0,       ///< it is not put in: ItemOutcome::queue_full
+  drop_oldest = 1,  ///< it is, and one that waits leaves the store (JournalKind::dropped)
+  divert = 2,       ///< it goes into another queue (JournalKind::diverted)
+};
+
+[[nodiscard]] std::string_view to_string(WhenFull when_full) noexcept;
+
+/// How many jobs wait in a queue, and what becomes of those for which there is no room.
+///
+/// Semantics: counts ready jobs, and is kept where an enqueue would add one. Whatever the store has promised to keep
+///            comes back above the bound: jobs whose time has come, or was brought forward, or that were given back,
+///            rescued, retried, moved or imported, and those that a cron entry enqueues. Of a queue above its bound one job is dropped for each
+///            that comes in. That is the one which would be taken next of those with the lowest priority.
+///            A diverted job that finds the other queue at its own bound follows that one's rule.
+struct QueueBound {
+  std::int64_t most = 1;  ///< 1..queue_bound_limit
+  WhenFull when_full = WhenFull::refuse;
+  std::string divert_to{};  ///< divert: another queue, which does not itself divert; else empty
+
+  friend bool operator==(const QueueBound&, const QueueBound&) = default;
+};
+
+/// A limit. At least one of its parts is there.
 ///
 /// Semantics: a job has a slot while it is running: from its being taken until it is settled, or its node retired or
 ///            rescued. A token is used up when it is taken, and does not come back. Of a queue at its limit nothing is
@@ -58,17 +82,29 @@ struct Limit {
   std::string name;                                        ///< 1..255 bytes; of a key limit without a colon
   std::optional<std::int64_t> concurrency = std::nullopt;  ///< slots, 1..limit_concurrency_limit
   std::optional<Rate> rate = std::nullopt;
+  std::optional<QueueBound> bound = std::nullopt;  ///< of a queue only
 
   friend bool operator==(const Limit&, const Limit&) = default;
 };
 
+struct LimitInfo;
+
 /// What a store refuses as a limit. Errors: `invalid_argument`, with the part and its range.
 [[nodiscard]] Result<void> check(const Limit& limit);
+/// What a store refuses because of another limit: of two queues one diverts to the other, which diverts itself. Errors:
+/// `refused`, with both.
+[[nodiscard]] Result<void> check_beside(const Limit& limit, const Limit& other);
 [[nodiscard]] Result<void> check_limit_name(LimitScope scope, std::string_view name);
 /// NAME or NAME:KEY, at most 255 bytes. Errors: `invalid_argument`.
 [[nodiscard]] Result<void> check_limit_key(std::string_view key);
 /// The detail of a journal row that says which limit held a job back: `{"limit":"NAME"}`.
 [[nodiscard]] std::string limited_detail(const Limit& limit);
+/// The detail of a journal row that says for whom a job was dropped: `{"for":"JID"}`.
+[[nodiscard]] std::string dropped_detail(std::string_view jid);
+/// The detail of a journal row that says where a job was to go: `{"from":"QUEUE"}`.
+[[nodiscard]] std::string diverted_detail(std::string_view queue);
+/// Why a job was not enqueued: `refused`, with the queue, its bound if that is known, and what to do.
+[[nodiscard]] Error full_refusal(std::string_view queue, const std::vector<LimitInfo>& limits);
 /// The name of the limit that a key is kept to.
 [[nodiscard]] constexpr std::string_view limit_name_of(std::string_view key) noexcept {
   return key.substr(0, key.find(':'));
@@ -81,6 +117,9 @@ struct LimitUse {
   std::uint64_t waiting = 0;  ///< of a queue: ready; of a key: moved into the schedule until their turn comes
   std::optional<std::int64_t> tokens = std::nullopt;     ///< left; none: it has no rate
   std::optional<WallTime> next_token_at = std::nullopt;  ///< when there are none left: when the next one comes
+  std::uint64_t refused = 0;                             ///< of a queue, as in QueueCounts
+  std::uint64_t dropped = 0;                             ///< likewise
+  std::uint64_t diverted = 0;                            ///< likewise
 };
 
 struct LimitInfo {
@@ -90,6 +129,7 @@ struct LimitInfo {
 
 inline constexpr std::int64_t rate_count_limit = 1'000'000;
 inline constexpr std::int64_t limit_concurrency_limit = 1'000'000;
+inline constexpr std::int64_t queue_bound_limit = 1'000'000'000;
 inline constexpr std::size_t limit_count_limit = 1000;  ///< limits in a store
 inline constexpr std::size_t limit_uses_limit = 100;
 /// Jobs that one take moves into the schedule at most, because their keys are at their limits.

@@ -48,6 +48,8 @@ enum class JournalKind : std::uint8_t {
   moved = 17,        ///< a person moved it into another queue, its state unchanged
   cancelled = 18,    ///< somebody had it cancelled, before it ran or while it did
   limited = 19,      ///< its key is at its limit: into the schedule, until its turn comes
+  dropped = 20,      ///< made room for another: its queue was at its bound, whose rule is to drop
+  diverted = 21,     ///< enqueued into this queue because its own was at its bound, its state unchanged
 };
 
 [[nodiscard]] std::string_view to_string(JournalKind kind) noexcept;
@@ -85,6 +87,7 @@ enum class ItemOutcome : std::uint8_t {
   running,  ///< left alone, because a node is running it
   locked,   ///< refused and counted: another job holds its unique key
   rescheduled,  ///< not put in: the waiting job that holds its unique key has got its time
+  queue_full,   ///< refused and counted: its queue is at its bound
 };
 
 [[nodiscard]] std::string_view to_string(ItemOutcome outcome) noexcept;
@@ -257,6 +260,10 @@ struct QueueCounts {
   std::uint64_t died = 0;     ///< executions that ended in the dead set, quarantined ones included
   std::uint64_t rescued = 0;  ///< executions that ended with their node
   std::uint64_t quarantined = 0;
+
+  std::uint64_t refused = 0;   ///< enqueues that did not come in, because the queue was at its bound
+  std::uint64_t dropped = 0;   ///< of the discarded: those that made room for others
+  std::uint64_t diverted = 0;  ///< enqueues that went into another queue, because this one was at its bound
 
   [[nodiscard]] std::uint64_t live() const noexcept { return ready + scheduled + retrying + running; }
   [[nodiscard]] bool balanced() const noexcept {
