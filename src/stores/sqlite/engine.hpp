@@ -145,6 +145,7 @@ class Engine {
   struct CronRow;
   struct KeyedJob;
   struct Taking;
+  struct Admission;
 
   // Columns of dagverk_queue that count, in the order of the update statement.
   enum class Count : std::uint8_t {
@@ -165,8 +166,11 @@ class Engine {
     died,
     rescued,
     quarantined,
+    refused,
+    dropped,
+    diverted,
   };
-  static constexpr std::size_t count_kinds = 17;
+  static constexpr std::size_t count_kinds = 20;
 
   explicit Engine(SqliteOptions options);
 
@@ -207,7 +211,7 @@ class Engine {
   [[nodiscard]] bool load_job(std::int64_t id, JobRow& row);
   [[nodiscard]] Result<void> check_node(jobs::NodeEpoch node);
   [[nodiscard]] std::optional<jobs::HeldLock> held_lock(std::string_view key);
-  [[nodiscard]] jobs::ItemOutcome claim(const jobs::EnqueueRequest& request);
+  [[nodiscard]] jobs::ItemOutcome claim(const jobs::EnqueueRequest& request, bool bounded, Admission& admission);
   void reschedule(const JobRow& row, std::optional<WallTime> due, std::string_view detail);
   void free_lock(std::string_view jid, jobs::JournalKind kind);
   void forget_expired_locks(std::size_t limit);
@@ -250,6 +254,13 @@ class Engine {
   [[nodiscard]] std::vector<jobs::LimitUse> uses_of_keys(const jobs::Limit& limit, std::int64_t now_us);
   [[nodiscard]] jobs::LimitUse use_of_queue(const jobs::Limit& limit, std::int64_t now_us);
   void show_tokens(const jobs::Limit& limit, jobs::LimitUse& use, std::int64_t now_us);
+
+  // Bounds of queues.
+  [[nodiscard]] const jobs::QueueBound* bound_of(const Queue& queue);
+  [[nodiscard]] std::int64_t waiting_in(const Queue& queue);
+  void admit(Admission& admission, const JobRow* leaving);
+  [[nodiscard]] jobs::ItemOutcome let_in(const jobs::EnqueueRequest& request, bool bounded, Admission& admission);
+  void drop_oldest(Queue& queue, std::string_view jid);
 
   SqliteOptions options_;
   std::string file_path_;

@@ -178,7 +178,7 @@ Result<op::FireCron::Reply> Engine::apply(const op::FireCron& operation) {
     return jobs::CronFired{ItemOutcome::refused, row->revision};
   }
   if (!fire.jobs.empty()) {
-    const Result<op::Enqueue::Reply> enqueued = apply(op::Enqueue{fire.jobs});
+    const Result<op::Enqueue::Reply> enqueued = apply(op::Enqueue{.jobs = fire.jobs, .bounded = false});
     if (!enqueued) return enqueued.error().with("fire_cron");
   }
   const std::uint64_t revision = next_cron_revision();

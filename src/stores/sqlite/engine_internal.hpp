@@ -82,6 +82,12 @@ struct Engine::Claim {
 /// Claims remembered at most: some hundred bytes each. Whatever is forgotten is looked up.
 inline constexpr std::size_t claim_count_limit = 65'536;
 
+/// Where a job goes that is about to be put in.
+struct Engine::Admission {
+  Queue* queue = nullptr;  // null: nowhere
+  bool drops = false;      // one of those that wait there
+};
+
 /// A job that is about to be taken, and has a limit key.
 struct Engine::KeyedJob {
   std::size_t index = 0;  // in Taking::jobs
@@ -154,13 +160,14 @@ struct Engine::Statements {
                             "running = running + ?4, dead = dead + ?5, enqueued = enqueued + ?6, finished = finished + ?7, "
                             "discarded = discarded + ?8, expired = expired + ?9, deleted = deleted + ?10, trimmed = trimmed + ?11, "
                             "moved_in = moved_in + ?12, moved_out = moved_out + ?13, retried = retried + ?14, died = died + ?15, "
-                            "rescued = rescued + ?16, quarantined = quarantined + ?17 WHERE id = ?18"};
+                            "rescued = rescued + ?16, quarantined = quarantined + ?17, refused = refused + ?18, dropped = dropped + ?19, "
+                            "diverted = diverted + ?20 WHERE id = ?21"};
   Statement queue_page{db, "SELECT id, name, ready, scheduled, retrying, running, dead, enqueued, finished, discarded, expired, deleted, "
-                           "trimmed, moved_in, moved_out, retried, died, rescued, quarantined "
+                           "trimmed, moved_in, moved_out, retried, died, rescued, quarantined, refused, dropped, diverted "
                            "FROM dagverk_queue WHERE name > ?1 ORDER BY name LIMIT ?2"};
   Statement queue_sums{db, "SELECT 0, '', sum(ready), sum(scheduled), sum(retrying), sum(running), sum(dead), sum(enqueued), sum(finished), "
                            "sum(discarded), sum(expired), sum(deleted), sum(trimmed), sum(moved_in), sum(moved_out), sum(retried), "
-                           "sum(died), sum(rescued), sum(quarantined) FROM dagverk_queue"};
+                           "sum(died), sum(rescued), sum(quarantined), sum(refused), sum(dropped), sum(diverted) FROM dagverk_queue"};
   Statement queue_head{db, "SELECT enqueued_us FROM dagverk_job WHERE state = 0 AND queue = ?1 ORDER BY rank, id LIMIT 1"};
 
   Statement pause_insert{db, "INSERT INTO dagverk_pause(queue, since_us, paused_by, reason) VALUES(?1, ?2, ?3, ?4) ON CONFLICT(queue) DO NOTHING"};
@@ -200,11 +207,13 @@ struct Engine::Statements {
                                "WHERE limit_key >= ?1 AND limit_key < ?2 AND state = 1 AND flags & 2 <> 0 AND "
                                "(limit_key = ?1 OR substr(limit_key, length(?1) + 1, 1) = ':') LIMIT 10000)"};
   Statement queue_running{db, "SELECT running FROM dagverk_queue WHERE id = ?1"};
-  Statement queue_load{db, "SELECT running, ready FROM dagverk_queue WHERE name = ?1"};
+  Statement queue_load{db, "SELECT running, ready, refused, dropped, diverted FROM dagverk_queue WHERE name = ?1"};
+  Statement queue_ready{db, "SELECT ready FROM dagverk_queue WHERE id = ?1"};
   Statement limits_changed{db, "UPDATE dagverk_meta SET limit_changes = limit_changes + 1 WHERE id = 1"};
-  Statement limit_list{db, "SELECT scope, name, slots, rate_count, rate_per_us, rate_kind FROM dagverk_limit ORDER BY scope, name"};
-  Statement limit_put{db, "INSERT OR REPLACE INTO dagverk_limit(scope, name, slots, rate_count, rate_per_us, rate_kind) "
-                          "VALUES(?1, ?2, ?3, ?4, ?5, ?6)"};
+  Statement limit_list{db, "SELECT scope, name, slots, rate_count, rate_per_us, rate_kind, bound, when_full, divert_to FROM dagverk_limit "
+                           "ORDER BY scope, name"};
+  Statement limit_put{db, "INSERT OR REPLACE INTO dagverk_limit(scope, name, slots, rate_count, rate_per_us, rate_kind, bound, when_full, "
+                          "divert_to) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"};
   Statement limit_delete{db, "DELETE FROM dagverk_limit WHERE scope = ?1 AND name = ?2"};
   Statement rate_row{db, "SELECT at_us, used FROM dagverk_rate WHERE scope = ?1 AND key = ?2"};
   Statement rate_put{db, "INSERT OR REPLACE INTO dagverk_rate(scope, key, at_us, used, over_us) VALUES(?1, ?2, ?3, ?4, ?5)"};
@@ -221,6 +230,9 @@ struct Engine::Statements {
   Statement job_ready{db, "SELECT id, rank, flags, enqueued_us, rescues, jid, class, payload, limit_key FROM dagverk_job "
                           "WHERE state = 0 AND queue = ?1 ORDER BY rank, id LIMIT ?2"};
   Statement job_ready_ids{db, "SELECT id FROM dagverk_job WHERE state = 0 AND queue = ?1 ORDER BY rank, id LIMIT ?2"};
+  // Of the lowest priority the one that would be taken next.
+  Statement job_oldest{db, "SELECT id FROM dagverk_job WHERE state = 0 AND queue = ?1 AND rank >= "
+                           "((SELECT max(rank) FROM dagverk_job WHERE state = 0 AND queue = ?1) & ~1) ORDER BY rank, id LIMIT 1"};
   Statement job_payload{db, "SELECT payload FROM dagverk_job WHERE id = ?1"};
   Statement job_move{db, "UPDATE dagverk_job SET id = ?1, queue = ?2, rank = ?3, payload = ?4 WHERE id = ?5"};
   Statement job_claim{db, "UPDATE dagverk_job SET state = 3, node = ?1, execution = ?2, started_us = ?3 WHERE id = ?4"};

@@ -42,15 +42,18 @@ Result<op::Enqueue::Reply> Engine::apply(const op::Enqueue& operation) {
   outcomes.reserve(operation.jobs.size());
   for (std::size_t index = 0; index < operation.jobs.size(); ++index) {
     const jobs::EnqueueRequest& job = operation.jobs[index];
-    Queue& queue = *queues[index];
     const JobState state = job.due ? JobState::scheduled : JobState::ready;
-    if (job.unique) {
-      if (const ItemOutcome claimed = claim(job); claimed != ItemOutcome::done) {
-        outcomes.push_back(claimed);
-        continue;
-      }
+    Admission admission{.queue = queues[index]};
+    if (const ItemOutcome in = let_in(job, operation.bounded, admission); in != ItemOutcome::done) {
+      if (in == ItemOutcome::queue_full) count(*queues[index], Count::refused);
+      outcomes.push_back(in);
+      continue;
     }
+    Queue& queue = *admission.queue;
+    const bool diverted = &queue != queues[index];
+    if (admission.drops) drop_oldest(queue, job.jid);
     {
+      const std::string changed = diverted ? jobs::payload_in_queue(job.payload, queue.name) : std::string();
       Use insert(statements_->job_insert);
       insert.number(next_id())
           .integer(static_cast<std::int64_t>(state))
@@ -62,7 +65,7 @@ Result<op::Enqueue::Reply> Engine::apply(const op::Enqueue& operation) {
       } else {
         insert.null();
       }
-      insert.integer(now_us_).text(job.jid).text(job.class_name).blob(job.payload);
+      insert.integer(now_us_).text(job.jid).text(job.class_name).blob(diverted ? changed : job.payload);
       put_limit_key(insert, job.limit_key);
       insert.run();
     }
@@ -75,6 +78,11 @@ Result<op::Enqueue::Reply> Engine::apply(const op::Enqueue& operation) {
     count(queue, Count::enqueued);
     journal(job.journaled, job.due ? JournalKind::scheduled : JournalKind::enqueued, queue, job.jid, job.class_name,
             job.detail);
+    if (diverted) {
+      count(*queues[index], Count::diverted);
+      journal(job.journaled, JournalKind::diverted, queue, job.jid, job.class_name,
+              jobs::diverted_detail(queues[index]->name));
+    }
     outcomes.push_back(ItemOutcome::done);
   }
   return outcomes;

@@ -31,6 +31,10 @@ Limit read_limit(Use& use) {
     limit.rate = jobs::Rate{use.integer_at(3), std::chrono::microseconds(sane_micros(use.integer_at(4))),
                             use.integer_at(5) == 0 ? jobs::RateKind::token_bucket : jobs::RateKind::window};
   }
+  if (!use.is_null(6)) {
+    const std::int64_t rule = std::clamp<std::int64_t>(use.integer_at(7), 0, 2);
+    limit.bound = jobs::QueueBound{use.integer_at(6), static_cast<jobs::WhenFull>(rule), std::string(use.bytes_at(8))};
+  }
   return limit;
 }
 
@@ -250,6 +254,12 @@ Result<op::PutLimit::Reply> Engine::apply(const op::PutLimit& operation) {
     return Error{ErrorCode::refused,
                  concat("put_limit: there are ", jobs::limit_count_limit, " limits already; remove one")};
   }
+  for (const auto& [id, other] : limits()) {
+    if (auto ok = jobs::check_beside(limit, other); !ok) return ok.error().with("put_limit");
+  }
+  if (limit.bound && limit.bound->when_full == jobs::WhenFull::divert) {
+    if (auto queue = make_queue(limit.bound->divert_to); !queue) return queue.error().with("put_limit");
+  }
   if (known != nullptr && (!known->rate || !limit.rate || known->rate->kind != limit.rate->kind)) {
     forget_meters(limit.scope, limit.name);
   }
@@ -263,6 +273,12 @@ Result<op::PutLimit::Reply> Engine::apply(const op::PutLimit& operation) {
   if (limit.rate) {
     use.integer(limit.rate->count).integer(micros_of(limit.rate->per));
     use.integer(static_cast<std::int64_t>(limit.rate->kind));
+  } else {
+    use.null().null().null();
+  }
+  if (limit.bound) {
+    use.integer(limit.bound->most).integer(static_cast<std::int64_t>(limit.bound->when_full));
+    use.text(limit.bound->divert_to);
   } else {
     use.null().null().null();
   }
@@ -313,6 +329,9 @@ jobs::LimitUse Engine::use_of_queue(const Limit& limit, std::int64_t now_us) {
     if (use.text(limit.name).step()) {
       used.running = use.number_at(0);
       used.waiting = use.number_at(1);
+      used.refused = use.number_at(2);
+      used.dropped = use.number_at(3);
+      used.diverted = use.number_at(4);
     }
   }
   show_tokens(limit, used, now_us);

@@ -54,10 +54,11 @@ Result<void> check_limit(std::string_view what, std::size_t limit) {
 
 jobs::QueueCounts counts_at(const Use& use) {
   jobs::QueueCounts counts;
-  std::uint64_t* const fields[] = {
-      &counts.ready,     &counts.scheduled, &counts.retrying, &counts.running, &counts.dead,       &counts.enqueued,
-      &counts.finished,  &counts.discarded, &counts.expired,  &counts.deleted, &counts.trimmed,    &counts.moved_in,
-      &counts.moved_out, &counts.retried,   &counts.died,     &counts.rescued, &counts.quarantined};
+  std::uint64_t* const fields[] = {&counts.ready,       &counts.scheduled, &counts.retrying, &counts.running,
+                                   &counts.dead,        &counts.enqueued,  &counts.finished, &counts.discarded,
+                                   &counts.expired,     &counts.deleted,   &counts.trimmed,  &counts.moved_in,
+                                   &counts.moved_out,   &counts.retried,   &counts.died,     &counts.rescued,
+                                   &counts.quarantined, &counts.refused,   &counts.dropped,  &counts.diverted};
   int column = 2;  // behind id and name
   for (std::uint64_t* field : fields) *field = use.number_at(column++);
   return counts;

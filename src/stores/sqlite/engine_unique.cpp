@@ -49,8 +49,9 @@ std::optional<jobs::HeldLock> Engine::held_lock(std::string_view key) {
   return std::nullopt;
 }
 
-/// Gives the request's key to its job, unless that is in the store. Any other answer than `done`: it stays out.
-ItemOutcome Engine::claim(const jobs::EnqueueRequest& request) {
+/// Gives the request's key to its job, unless that is in the store, and says where it goes. Any other answer than
+/// `done`: it stays out.
+ItemOutcome Engine::claim(const jobs::EnqueueRequest& request, bool bounded, Admission& admission) {
   const jobs::UniqueLock& wanted = *request.unique;
   meta_changed_ = true;
   if (unique_held_ > 0) forget_expired_locks(expired_per_claim);
@@ -59,8 +60,9 @@ ItemOutcome Engine::claim(const jobs::EnqueueRequest& request) {
     ++duplicates_;
     return ItemOutcome::duplicate;
   }
+  JobRow holder;
+  bool replaces = false;
   if (held) {
-    JobRow holder;
     const std::int64_t id = find_job(held->jid);
     const bool waits =
         id != 0 && load_job(id, holder) && holder.state != JobState::running && holder.state != JobState::dead;
@@ -68,12 +70,16 @@ ItemOutcome Engine::claim(const jobs::EnqueueRequest& request) {
       ++unique_refused_;
       return ItemOutcome::locked;
     }
-    const std::string detail = jobs::lock_detail(wanted.conflict, request.jid);
     if (wanted.conflict == jobs::LockConflict::reschedule) {
-      reschedule(holder, request.due, detail);
+      reschedule(holder, request.due, jobs::lock_detail(wanted.conflict, request.jid));
       return ItemOutcome::rescheduled;
     }
-    delete_job(holder, Count::deleted, JournalKind::deleted, detail);
+    replaces = true;
+  }
+  if (bounded) admit(admission, replaces ? &holder : nullptr);
+  if (admission.queue == nullptr) return ItemOutcome::queue_full;
+  if (replaces) {
+    delete_job(holder, Count::deleted, JournalKind::deleted, jobs::lock_detail(wanted.conflict, request.jid));
   }
   Use(statements_->unique_insert)
       .text(wanted.key)

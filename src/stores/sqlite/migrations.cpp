@@ -46,6 +46,9 @@ constexpr std::array to_version_2{columns_of_version_2, tables_of_version_2};
 constexpr const char* columns_of_version_3 = R"sql(
 ALTER TABLE dagverk_meta ADD COLUMN limit_changes INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE dagverk_job ADD COLUMN limit_key TEXT;
+ALTER TABLE dagverk_queue ADD COLUMN refused INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE dagverk_queue ADD COLUMN dropped INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE dagverk_queue ADD COLUMN diverted INTEGER NOT NULL DEFAULT 0;
 )sql";
 constexpr std::array to_version_3{columns_of_version_3, tables_of_version_3};
 

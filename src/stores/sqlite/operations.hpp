@@ -30,6 +30,7 @@ struct Enqueue {
   using Reply = std::vector<jobs::ItemOutcome>;
   static constexpr Access access = Access::durable;
   std::vector<jobs::EnqueueRequest> jobs;
+  bool bounded = true;  // bounds of queues count
 };
 struct Take {
   using Reply = std::vector<jobs::TakenJob>;

@@ -54,7 +54,10 @@ CREATE TABLE dagverk_queue(
   retried INTEGER NOT NULL DEFAULT 0,
   died INTEGER NOT NULL DEFAULT 0,
   rescued INTEGER NOT NULL DEFAULT 0,
-  quarantined INTEGER NOT NULL DEFAULT 0
+  quarantined INTEGER NOT NULL DEFAULT 0,
+  refused INTEGER NOT NULL DEFAULT 0,
+  dropped INTEGER NOT NULL DEFAULT 0,
+  diverted INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
 CREATE TABLE dagverk_node(
@@ -196,6 +199,9 @@ CREATE TABLE dagverk_limit(
   rate_count INTEGER,
   rate_per_us INTEGER,
   rate_kind INTEGER,
+  bound INTEGER,
+  when_full INTEGER,
+  divert_to TEXT,
   PRIMARY KEY(scope, name)
 ) STRICT, WITHOUT ROWID;
 

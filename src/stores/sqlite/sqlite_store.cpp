@@ -551,7 +551,7 @@ Result<std::unique_ptr<SqliteStore>> SqliteStore::open(RuntimeBase& runtime, Sql
 }
 
 jobs::JobStore::Outcomes SqliteStore::enqueue(std::vector<jobs::EnqueueRequest> jobs) {
-  return writer_->submit(op::Enqueue{std::move(jobs)});
+  return writer_->submit(op::Enqueue{.jobs = std::move(jobs)});
 }
 jobs::JobStore::Reply<std::vector<jobs::TakenJob>> SqliteStore::take(jobs::TakeRequest request) {
   return writer_->submit(op::Take{std::move(request)});

@@ -40,12 +40,17 @@ Result<std::string> SqliteTransactionalClient::Parts::enqueue(jobs::NewJob job, 
   if (!request) return request.error();
   std::string jid = request->jid;
   const std::string job_class = request->class_name;
+  const std::string queue = request->queue;
   const std::optional<jobs::UniqueLock> unique = request->unique;
   op::Enqueue operation;
   operation.jobs.push_back(std::move(*request));
   const auto outcomes = engine->run_inside(std::move(operation));
   if (!outcomes) return outcomes.error();
   if (outcomes->front() == ItemOutcome::done) return jid;
+  if (outcomes->front() == ItemOutcome::queue_full) {
+    const auto limits = engine->run_inside(op::ListLimits{});
+    return jobs::full_refusal(queue, limits.value_or(std::vector<jobs::LimitInfo>()));
+  }
   if (outcomes->front() != ItemOutcome::duplicate && unique) {
     const auto held = engine->run_inside(op::FindLock{unique->key});
     if (outcomes->front() == ItemOutcome::locked) {
@@ -91,7 +96,7 @@ Result<std::string> SqliteTransactionalClient::enqueue_at(jobs::NewJob job, Wall
 
 Result<std::vector<ItemOutcome>> SqliteTransactionalClient::enqueue_requests(
     std::vector<jobs::EnqueueRequest> requests) {
-  return parts_->engine->run_inside(op::Enqueue{std::move(requests)});
+  return parts_->engine->run_inside(op::Enqueue{.jobs = std::move(requests)});
 }
 
 Result<void> SqliteTransactionalClient::complete(jobs::JobContext& job) {
