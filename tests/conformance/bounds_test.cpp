@@ -659,7 +659,7 @@ TEST_P(Bounds, whatever_happens_no_enqueue_exceeds_a_bound_and_every_job_is_acco
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Stores, Bounds, testing::Values(all_stores[0], all_stores[1], all_stores[3]),
+INSTANTIATE_TEST_SUITE_P(Stores, Bounds, testing::ValuesIn(all_stores),
                          [](const testing::TestParamInfo<StoreFactory>& tested) {
                            return std::string(tested.param.name);
                          });

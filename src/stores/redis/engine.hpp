@@ -162,12 +162,17 @@ class Engine {
     std::string limit_key = {};
     std::string element = {};  ///< only when it was read for its sake
   };
+  /// What a call of `enqueue` hears.
+  struct EnqueueAnswer {
+    std::vector<jobs::ItemOutcome> outcomes = {};
+    std::vector<jobs::EnqueueRequest> apart = {};  ///< nothing has happened: they are to go in one by one
+  };
   /// A call of `enqueue` on its way.
   struct Enqueueing {
     std::vector<jobs::EnqueueRequest> jobs;  ///< whose payloads are elements
     std::size_t size_bytes = 0;
     bool alone = false;  ///< failed beside others
-    Completer<Result<std::vector<jobs::ItemOutcome>>> completer;
+    Completer<Result<EnqueueAnswer>> completer;
   };
   /// A member of the schedule or the retry set that peek_due showed.
   struct Due {
@@ -233,7 +238,18 @@ class Engine {
     Located job;
     std::string near = {};
   };
-  Outcomes enqueue_unique(std::vector<jobs::EnqueueRequest> jobs);
+  /// What a job is in the queue into which it may be diverted.
+  struct Diversion {
+    std::string queue = {};  ///< empty: there is none
+    std::string element = {};
+  };
+  Outcomes enqueue_apart(std::vector<jobs::EnqueueRequest> jobs);
+  [[nodiscard]] Result<void> make_diversions(const std::vector<net::RedisReply>& needs,
+                                             const std::vector<jobs::EnqueueRequest>& jobs,
+                                             std::vector<Diversion>& diversions) const;
+  [[nodiscard]] bool knows_bound_of(const std::vector<jobs::EnqueueRequest>& jobs);
+  void note_bound(std::string_view queue);
+  void forget_bounds(const std::vector<jobs::EnqueueRequest>& jobs);
   void add_unique(net::RedisScriptCall& call, const jobs::EnqueueRequest& job, const Aside* aside) const;
   Reply<std::size_t> find_holders(const std::vector<net::RedisReply>& needs, std::vector<jobs::EnqueueRequest>& jobs,
                                   std::vector<std::optional<Aside>>& asides);
@@ -308,7 +324,9 @@ class Engine {
   Mutex enqueue_mutex_;                                                   // held for looking at these alone
   std::deque<Enqueueing> enqueueing_ DAGVERK_GUARDED_BY(enqueue_mutex_);  // not sent yet
   std::size_t enqueueing_bytes_ DAGVERK_GUARDED_BY(enqueue_mutex_) = 0;
-  std::size_t enqueue_scripts_ DAGVERK_GUARDED_BY(enqueue_mutex_) = 0;  // under way
+  std::size_t enqueue_scripts_ DAGVERK_GUARDED_BY(enqueue_mutex_) = 0;                    // under way
+  std::set<std::string, std::less<>> bounded_queues_ DAGVERK_GUARDED_BY(enqueue_mutex_);  // found so; at most some
+  std::atomic<bool> some_bounded_{false};  // whether that has any; relaxed: a hint
 
   Mutex mutex_;  // held for looking at these tables alone
   std::unordered_map<std::uint64_t, Held> held_ DAGVERK_GUARDED_BY(mutex_);

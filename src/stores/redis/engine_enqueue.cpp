@@ -47,14 +47,15 @@ Engine::Outcomes Engine::enqueue(std::vector<EnqueueRequest> jobs) {
     if (auto ok = check(job); !ok) co_return ok.error().with("enqueue");
   }
   make_elements(jobs);
-  if (std::ranges::any_of(jobs, [](const EnqueueRequest& job) { return job.unique.has_value(); })) {
-    Result<std::vector<ItemOutcome>> apart = co_await enqueue_unique(std::move(jobs));
+  const bool unique = std::ranges::any_of(jobs, [](const EnqueueRequest& job) { return job.unique.has_value(); });
+  if (unique || knows_bound_of(jobs)) {
+    Result<std::vector<ItemOutcome>> apart = co_await enqueue_apart(std::move(jobs));
     co_return apart;
   }
   Enqueueing mine;
   for (const EnqueueRequest& job : jobs) mine.size_bytes += job.payload.size();
   mine.jobs = std::move(jobs);
-  auto ends = make_completion<Result<std::vector<ItemOutcome>>>();
+  auto ends = make_completion<Result<EnqueueAnswer>>();
   mine.completer = std::move(ends.completer);
   {
     const MutexLock lock(enqueue_mutex_);
@@ -67,11 +68,15 @@ Engine::Outcomes Engine::enqueue(std::vector<EnqueueRequest> jobs) {
     enqueueing_.push_back(std::move(mine));
   }
   send_enqueueing(*client_);
-  Result<std::vector<ItemOutcome>> outcomes = co_await std::move(ends.completion);
-  if (!outcomes) co_return outcomes.error().with("enqueue");
+  Result<EnqueueAnswer> answer = co_await std::move(ends.completion);
+  if (!answer) co_return answer.error().with("enqueue");
+  if (!answer->apart.empty()) {
+    Result<std::vector<ItemOutcome>> apart = co_await enqueue_apart(std::move(answer->apart));
+    co_return apart;
+  }
   hub_->tell(ChangeKind::ready);
   if (options_.journal) hub_->tell(ChangeKind::journal);
-  co_return outcomes;
+  co_return std::move(answer->outcomes);
 }
 
 /// Sends what waits, as far as it goes into one script and there are not too many under way.
@@ -152,7 +157,7 @@ void Engine::add_elements(net::RedisScriptCall& call, const std::vector<const En
   }
 }
 
-/// Tells the callers. Of what failed for all of them each is tried alone.
+/// Tells the callers. Of what failed for all of them each is tried alone; all go apart when some queue has a bound.
 void Engine::enqueued(net::RedisClient& client, std::vector<Enqueueing> together,
                       const Result<net::RedisReply>& reply) {
   const bool apart = !reply && together.size() > 1 && may_be_anothers(reply.error());
@@ -172,6 +177,11 @@ void Engine::enqueued(net::RedisClient& client, std::vector<Enqueueing> together
   }
   send_enqueueing(client);  // first, so that the server has something to do
   if (apart) return;
+  if (reply && reply->items().size() == 2 && reply->items()[0].integer_or(0) == -1) {
+    note_bound(reply->items()[1].text());
+    for (Enqueueing& one : together) one.completer.complete(EnqueueAnswer{.apart = std::move(one.jobs)});
+    return;
+  }
   std::size_t count = 0;
   for (const Enqueueing& one : together) count += one.jobs.size();
   const Result<std::vector<ItemOutcome>> outcomes = outcomes_of(reply, count);
@@ -182,7 +192,7 @@ void Engine::enqueued(net::RedisClient& client, std::vector<Enqueueing> together
       continue;
     }
     const auto begin = outcomes->begin() + static_cast<std::ptrdiff_t>(first);
-    one.completer.complete(std::vector<ItemOutcome>(begin, begin + static_cast<std::ptrdiff_t>(one.jobs.size())));
+    one.completer.complete(EnqueueAnswer{.outcomes = {begin, begin + static_cast<std::ptrdiff_t>(one.jobs.size())}});
     first += one.jobs.size();
   }
 }

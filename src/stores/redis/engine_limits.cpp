@@ -27,6 +27,17 @@ std::string says(const Limit& limit) {
                 rate.kind == jobs::RateKind::window ? 'w' : 'b');
 }
 
+/// `MOST RULE`, or `MOST v QUEUE`; empty: it has none.
+std::string bound_text(const Limit& limit) {
+  if (!limit.bound) return {};
+  switch (limit.bound->when_full) {
+    case jobs::WhenFull::refuse: return concat(limit.bound->most, " r");
+    case jobs::WhenFull::drop_oldest: return concat(limit.bound->most, " d");
+    case jobs::WhenFull::divert: break;
+  }
+  return concat(limit.bound->most, " v ", limit.bound->divert_to);
+}
+
 /// Cuts off what is before the next blank.
 std::string_view cut(std::string_view& text) {
   const std::size_t end = std::min(text.find(' '), text.size());
@@ -50,11 +61,28 @@ Limit limit_of(std::string_view id, std::string_view text) {
   return limit;
 }
 
+std::optional<jobs::QueueBound> bound_of(std::string_view text) {
+  const auto most = number_of(cut(text));
+  if (!most) return std::nullopt;
+  const std::string_view rule = cut(text);
+  if (rule == "v") return jobs::QueueBound{*most, jobs::WhenFull::divert, std::string(text)};
+  return jobs::QueueBound{*most, rule == "d" ? jobs::WhenFull::drop_oldest : jobs::WhenFull::refuse, {}};
+}
+
+std::uint64_t natural_of(const net::RedisReply& item) {
+  return static_cast<std::uint64_t>(std::max<std::int64_t>(0, number_of(item.text()).value_or(0)));
+}
+
 jobs::LimitUse use_of(std::span<const net::RedisReply> items) {
   jobs::LimitUse use;
   use.key = items[0].text();
-  use.running = static_cast<std::uint64_t>(std::max<std::int64_t>(0, number_of(items[1].text()).value_or(0)));
-  use.waiting = static_cast<std::uint64_t>(std::max<std::int64_t>(0, number_of(items[2].text()).value_or(0)));
+  use.running = natural_of(items[1]);
+  use.waiting = natural_of(items[2]);
+  if (items.size() > 7) {
+    use.refused = natural_of(items[5]);
+    use.dropped = natural_of(items[6]);
+    use.diverted = natural_of(items[7]);
+  }
   if (items[3].text().empty()) return use;
   use.tokens = number_of(items[3].text()).value_or(0);
   if (*use.tokens == 0) use.next_token_at = wall_of(number_of(items[4].text()).value_or(0));
@@ -75,7 +103,7 @@ Engine::Reply<bool> Engine::change_limits(net::RedisScriptCall call) {
 Engine::Reply<bool> Engine::put_limit(Limit limit) {
   if (auto ok = jobs::check(limit); !ok) co_return ok.error().with("put_limit");
   net::RedisScriptCall call = call_of(limit_scripts_->put);
-  call.arg(id_of(limit.scope, limit.name)).arg(says(limit)).arg(jobs::limit_count_limit);
+  call.arg(id_of(limit.scope, limit.name)).arg(says(limit)).arg(jobs::limit_count_limit).arg(bound_text(limit));
   const Result<bool> done = co_await change_limits(std::move(call));
   if (!done) co_return done.error().with("put_limit");
   co_return *done;
@@ -106,10 +134,11 @@ Engine::Reply<std::vector<jobs::LimitInfo>> Engine::list_limits() {
   std::vector<jobs::LimitInfo> list;
   for (const net::RedisReply& item : reply->items()) {
     const std::span<const net::RedisReply> parts = item.items();
-    if (parts.size() != 3) co_return Error{ErrorCode::malformed, "list_limits: an answer of another form"};
+    if (parts.size() != 4) co_return Error{ErrorCode::malformed, "list_limits: an answer of another form"};
     jobs::LimitInfo& info = list.emplace_back(limit_of(parts[0].text(), parts[1].text()));
+    info.limit.bound = bound_of(parts[3].text());
     for (const net::RedisReply& use : parts[2].items()) {
-      if (use.items().size() == 5) info.uses.push_back(use_of(use.items()));
+      if (use.items().size() >= 5) info.uses.push_back(use_of(use.items()));
     }
     std::ranges::sort(info.uses, {}, &jobs::LimitUse::key);
   }

@@ -94,6 +94,9 @@ void add_history(jobs::QueueCounts& counts, const Fields& fields) {
   counts.died += count_in(fields, "died");
   counts.rescued += count_in(fields, "rescued");
   counts.quarantined += count_in(fields, "quarantined");
+  counts.refused += count_in(fields, "refused");
+  counts.dropped += count_in(fields, "dropped");
+  counts.diverted += count_in(fields, "diverted");
 }
 
 /// What other programs pushed counts as moved in, what they took as moved out: the sum is all that can be known.

@@ -125,6 +125,7 @@ Engine::Reply<std::size_t> Engine::find_odd_types(std::vector<jobs::StoreFinding
                                                                     {"dagverk:cron:at", "hash"},
                                                                     {"dagverk:cron:paused", "hash"},
                                                                     {"dagverk:cron:lead", "hash"},
+                                                                    {"dagverk:bounds", "hash"},
                                                                     {"dagverk:unique", "hash"},
                                                                     {"dagverk:unique:held", "hash"},
                                                                     {"dagverk:unique:expires", "zset"},

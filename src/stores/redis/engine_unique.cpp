@@ -35,6 +35,7 @@ ItemOutcome outcome_of(std::int64_t number) {
     case 0: return ItemOutcome::duplicate;
     case 2: return ItemOutcome::locked;
     case 3: return ItemOutcome::rescheduled;
+    case 4: return ItemOutcome::queue_full;
     default: return ItemOutcome::done;
   }
 }
@@ -59,21 +60,26 @@ std::optional<jobs::HeldLock> read_lock(std::string_view key, std::string_view t
 
 }  // namespace
 
-/// `jobs`: whose payloads are elements. Holders that are to be pushed aside are looked for first; the script makes sure
-/// that they are still there, or changes nothing.
-Engine::Outcomes Engine::enqueue_unique(std::vector<EnqueueRequest> jobs) {
+/// `jobs`: whose payloads are elements, some with unique keys, or for queues with bounds. Holders that are to be pushed
+/// aside are looked for first, and elements made for other queues; the script makes sure that all is still so, or changes
+/// nothing.
+Engine::Outcomes Engine::enqueue_apart(std::vector<EnqueueRequest> jobs) {
   std::vector<std::optional<Aside>> asides(jobs.size());
+  std::vector<Diversion> diversions(jobs.size());
   for (std::size_t round = 0;; ++round) {
     net::RedisScriptCall call = call_of(unique_scripts_->enqueue);
     call.arg(ttl_until({})).arg(jobs.size());
     for (std::size_t index = 0; index < jobs.size(); ++index) {
       add_unique(call, jobs[index], asides[index] ? &*asides[index] : nullptr);
+      call.arg(diversions[index].queue);
+      if (!diversions[index].queue.empty()) call.arg(diversions[index].element);
     }
     Result<net::RedisReply> reply = co_await ask(std::move(call));
     if (!reply) co_return reply.error().with("enqueue");
     const std::vector<net::RedisReply> items = reply->take_items();
     const std::int64_t told = items.empty() ? -1 : items.front().integer_or(-1);
-    if (told == 1 && items.size() == jobs.size() + 1) {
+    if ((told == 1 || told == 2) && items.size() == jobs.size() + 1) {
+      if (told == 2) forget_bounds(jobs);
       std::vector<ItemOutcome> outcomes;
       outcomes.reserve(jobs.size());
       for (std::size_t index = 1; index < items.size(); ++index) {
@@ -83,9 +89,14 @@ Engine::Outcomes Engine::enqueue_unique(std::vector<EnqueueRequest> jobs) {
       if (options_.journal) hub_->tell(ChangeKind::journal);
       co_return outcomes;
     }
-    if (told != 0) co_return Error{ErrorCode::malformed, "enqueue: an answer of another form"};
+    if (told != 0 && told != 3) co_return Error{ErrorCode::malformed, "enqueue: an answer of another form"};
     if (round == search_rounds) {
-      co_return Error{ErrorCode::unavailable, "enqueue: the holder of a unique key moves too fast; ask again"};
+      co_return Error{ErrorCode::unavailable,
+                      "enqueue: holders of unique keys, or bounds of queues, change too fast; ask again"};
+    }
+    if (told == 3) {
+      if (auto made = make_diversions(items, jobs, diversions); !made) co_return made.error().with("enqueue");
+      continue;
     }
     const Result<std::size_t> found = co_await find_holders(items, jobs, asides);
     if (!found) co_return found.error().with("enqueue");

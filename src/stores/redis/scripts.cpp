@@ -65,13 +65,14 @@ end
 // jid is remembered, it becomes the one before, and that is dropped: so a jid is known at least that long after the
 // last change of its job, and nothing stays for ever of jobs that others have taken. All other jobs have a key per jid,
 // which expires. A jid is in one of these three places at most. `turn` (seconds to remember a jid) comes before what
-// puts one into a hash; `forget` takes a list of jids, at most 1000.
+// puts one into a hash, and tells whether any queue has a bound (`bounded`); `forget` takes a list of jids, at most 1000.
 constexpr std::string_view jids_text = R"lua(
-local turned = false
+local turned, bounded = false, false
 local function turn(memory)
   if turned then return end
   turned = true
-  local since = redis.call('HGET', 'dagverk:total', 'jids_since')
+  local since
+  since, bounded = unpack(redis.call('HMGET', 'dagverk:total', 'jids_since', 'bounds'))
   if since and now - tonumber(since) < memory * 1000000 then return end
   redis.call('UNLINK', 'dagverk:jids:before')
   if redis.call('EXISTS', 'dagverk:jids') == 1 then redis.call('RENAME', 'dagverk:jids', 'dagverk:jids:before') end
@@ -132,7 +133,8 @@ end
 
 // Enqueues a batch as one step: either every job that is not a duplicate is in its queue or in the schedule, is
 // remembered by its jid, is counted and journaled, or nothing has changed. Repeating finds duplicates. Answers with the
-// numbers of the jobs that were duplicates.
+// numbers of the jobs that were duplicates; or with -1 and the queue when one has a bound (`heed_bounds`), and nothing
+// has changed: those that may not all go in are enqueued one by one, by the script of unique jobs.
 // Arguments: seconds to remember a jid, groups. Per group: queue, jobs, kind (empty: now, z: later); the jids; the
 // elements; of later ones the scores, then the seconds to remember each jid; with a journal for each job whether to
 // write a row, class, detail.
@@ -147,6 +149,11 @@ for _ = 1, groups do
 end
 at = first
 turn(memory)
+if heed_bounds and bounded then
+  for queue in pairs(queues) do
+    if redis.call('HEXISTS', 'dagverk:bounds', queue) == 1 then return {-1, queue} end
+  end
+end
 local has_before = redis.call('EXISTS', 'dagverk:jids:before') == 1
 local duplicates, number = {}, 0
 for _ = 1, groups do
@@ -782,11 +789,11 @@ net::RedisScript changing_script(std::string_view text, bool may_drain, bool dra
 }
 
 std::string_view jids_source() { return jids_text; }
-std::string enqueue_source() { return concat(jids_text, admission_text, enqueue_text); }
+std::string enqueue_source() { return concat(jids_text, admission_text, "local heed_bounds = false\n", enqueue_text); }
 std::string admission_source() { return concat(jids_text, admission_text); }
 
 Scripts::Scripts(bool may_drain)
-    : enqueue(script(concat(jids_text, admission_text, enqueue_text), may_drain, false)),
+    : enqueue(script(concat(jids_text, admission_text, "local heed_bounds = true\n", enqueue_text), may_drain, false)),
       restore(script(concat(jids_text, admission_text, restore_text), may_drain, false)),
       take(script(concat(jids_text, unique_source(), limits_source(), holding_source(), take_text), may_drain, true)),
       change(script(concat(jids_text, unique_source(), limits_source(), change_text), may_drain, true)),

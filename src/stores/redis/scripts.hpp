@@ -38,7 +38,8 @@ struct Scripts {
 /// Functions for what is known of jids.
 [[nodiscard]] std::string_view jids_source();
 /// What the script `enqueue` does, for those that enqueue as part of a larger step: its arguments are those of
-/// Engine::add_new_jobs, and a table with the field `err` is returned before anything has changed.
+/// Engine::add_new_jobs, and a table with the field `err` is returned before anything has changed. Bounds of queues do
+/// not count.
 [[nodiscard]] std::string enqueue_source();
 /// What every script begins with that puts jobs in: what is known of jids, and what could fail.
 [[nodiscard]] std::string admission_source();

@@ -331,6 +331,30 @@ local function note_begun(execution, keys)
 end
 )lua";
 
+// The bound of a queue is `MOST RULE` or `MOST v QUEUE` in `dagverk:bounds`, under its name (RULE: r refuse, d drop, v
+// divert); `bounds` in `dagverk:total` is there while there are any, so that who enqueues knows without asking.
+constexpr std::string_view bounds_text = R"lua(
+local function target_of(bound) return string.match(bound or '', '^%d+ v (.*)$') end
+local function chain_of(queue, bound)
+  local to = target_of(bound)
+  if not to then return nil end
+  local onwards = target_of(redis.call('HGET', 'dagverk:bounds', to))
+  if onwards then return {queue, to, onwards} end
+  local all = redis.call('HGETALL', 'dagverk:bounds')
+  for index = 1, #all, 2 do
+    if target_of(all[index + 1]) == queue then return {all[index], queue, to} end
+  end
+end
+local function set_bound(queue, bound)
+  if bound == '' then redis.call('HDEL', 'dagverk:bounds', queue) else redis.call('HSET', 'dagverk:bounds', queue, bound) end
+  if redis.call('EXISTS', 'dagverk:bounds') == 1 then
+    redis.call('HSET', 'dagverk:total', 'bounds', '1')
+  else
+    redis.call('HDEL', 'dagverk:total', 'bounds')
+  end
+end
+)lua";
+
 // What waits is to be looked at again, by everybody; of a key limit, what it holds back is due now.
 constexpr std::string_view changed_text = R"lua(
 local function next_epoch() return int(redis.call('HINCRBY', 'dagverk:total', 'limit_epoch', 1)) end
@@ -360,15 +384,29 @@ end
 )lua";
 
 // Sets or changes a limit: 1 done, 0 it was just so. Arguments: its id, what it says without its epoch, how many there
-// may be.
+// may be, its bound (empty: none).
 constexpr std::string_view put_text = R"lua(
-local id, says, most = arg(), arg(), tonumber(arg())
+local id, says, most, bound = arg(), arg(), tonumber(arg()), arg()
+local queue = string.sub(id, 1, 2) == 'q:' and string.sub(id, 3) or nil
+local old_bound = queue and redis.call('HGET', 'dagverk:bounds', queue) or ''
 local old = redis.call('HGET', 'dagverk:limits', id)
 if not old and redis.call('HLEN', 'dagverk:limits') >= most then
   return redis.error_reply('REFUSED there are ' .. most .. ' limits already; remove one')
 end
 local before, epoch = string.match(old or '', '^(.*) (%d+)$')
-if before == says then return 0 end
+if before == says and old_bound == bound then return 0 end
+local chain = queue and chain_of(queue, bound)
+if chain then
+  return redis.error_reply('REFUSED limit "' .. queue .. '": queue ' .. chain[1] .. ' diverts to ' .. chain[2] ..
+                           ', which diverts itself (to ' .. chain[3] ..
+                           '); a diverted job is diverted once: have one of them refuse or drop')
+end
+local to = target_of(bound)
+if to and redis.call('SISMEMBER', 'queues', to) == 0 then
+  if redis.call('SCARD', 'queues') >= 10000 then return redis.error_reply('REFUSED there are 10000 queues already') end
+  redis.call('SADD', 'queues', to)
+end
+if queue and old_bound ~= bound then set_bound(queue, bound) end
 local function kind_of(text) return string.gsub(text or '', '^%d+ (%d+) %d+ (%a)$', function(count, kind)
   return count == '0' and 'none' or kind
 end) end
@@ -382,6 +420,7 @@ return 1
 constexpr std::string_view remove_text = R"lua(
 local id = arg()
 if redis.call('HDEL', 'dagverk:limits', id) == 0 then return 0 end
+if string.sub(id, 1, 2) == 'q:' then set_bound(string.sub(id, 3), '') end
 changed(id)
 return 1
 )lua";
@@ -397,7 +436,7 @@ return 1
 )lua";
 
 // All limits as of one moment: each with its id, what it says, and for each use key, running, waiting, tokens and when
-// the next one comes (empty: it has no rate).
+// the next one comes (empty: it has no rate), of a queue refused, dropped and diverted; its bound (empty: none).
 constexpr std::string_view list_text = R"lua(
 local answer = {}
 local function use(limit, id, key, running, waiting)
@@ -436,7 +475,14 @@ for _, id in ipairs(redis.call('HKEYS', 'dagverk:limits')) do
       local running = redis.call('HGET', 'dagverk:q:' .. name, 'running') or '0'
       uses[1] = use(limit, id, name, running, is_list('queue:' .. name) and int(redis.call('LLEN', 'queue:' .. name)) or '0')
     end
-    answer[#answer + 1] = {id, redis.call('HGET', 'dagverk:limits', id), uses}
+    local bound = ''
+    if string.sub(id, 1, 2) == 'q:' then
+      bound = redis.call('HGET', 'dagverk:bounds', name) or ''
+      for _, count in ipairs({'refused', 'dropped', 'diverted'}) do
+        uses[1][#uses[1] + 1] = redis.call('HGET', 'dagverk:q:' .. name, count) or '0'
+      end
+    end
+    answer[#answer + 1] = {id, redis.call('HGET', 'dagverk:limits', id), uses, bound}
   end
 end
 return answer
@@ -449,8 +495,8 @@ std::string constants() {
 }
 
 net::RedisScript script(std::string_view text, bool may_drain, bool drains) {
-  return changing_script(concat(jids_source(), constants(), limits_text, keys_text, changed_text, text), may_drain,
-                         drains);
+  return changing_script(concat(jids_source(), constants(), limits_text, keys_text, bounds_text, changed_text, text),
+                         may_drain, drains);
 }
 
 }  // namespace

@@ -108,18 +108,45 @@ local function holder_of(key)
 end
 )lua";
 
-// Enqueues a batch in which jobs have unique keys, as one step. Whose key another job holds stays out, or pushes that
+// For what puts jobs in one by one: the bounds of queues, see scripts_limits.cpp.
+constexpr std::string_view bounds_text = R"lua(
+local bounds, bounds_met = {}, false
+local function bound_of(queue)
+  if not bounded then return nil end
+  if bounds[queue] == nil then
+    local most, rule, to = string.match(redis.call('HGET', 'dagverk:bounds', queue) or '', '^(%d+) (%a) ?(.*)$')
+    bounds[queue] = most and {most = tonumber(most), drops = rule == 'd', to = rule == 'v' and to or nil} or false
+    bounds_met = bounds_met or most ~= nil
+  end
+  return bounds[queue] or nil
+end
+local function jid_of(element)
+  local _, last, size = string.find(element, '^\30dgv1[jnJN] %-?%d+ (%d+) %d+ %d+ ')
+  if last then
+    local key = string.find(string.sub(element, 6, 6), '%u') and string.match(element, '^%d+ ', last + 1) or ''
+    last = last + #key
+    return string.sub(element, last + 1, last + tonumber(size))
+  end
+  local read, job = pcall(cjson.decode, element)
+  return read and type(job) == 'table' and type(job.jid) == 'string' and job.jid or nil
+end
+)lua";
+
+// Enqueues a batch in which jobs have unique keys, or queues have bounds, as one step. Whose key another job holds stays out, or pushes that
 // one aside; where the other one waits is for the caller to find. If that is not known of one of them, or is so no
-// longer, nothing has changed, and the answer is 0, then the numbers of those jobs and who holds their keys. Else it is
-// 1, then for each job 0 duplicate, 1 done, 2 another holds its key, 3 the other one has its time now.
+// longer, nothing has changed, and the answer is 0, then the numbers of those jobs and who holds their keys. Nor has
+// it when some may have to go into another queue, and their elements of there are not among the arguments: 3, then the
+// numbers of those jobs and the queues. Else it is 1, or 2 when none of their queues has a bound; then for each job 0
+// duplicate, 1 done, 2 another holds its key, 3 the other one has its time now, 4 its queue is full.
 // Arguments: seconds to remember a jid, jobs. Per job: jid, queue, element, score (empty: now), seconds to remember the
 // jid where it waits, whether to write a row, class, detail; key (empty: none), until, expiry in microseconds, conflict
 // (f refuse, p replace, s reschedule), detail of the row of the one pushed aside, who that is (empty: not known yet);
 // and if it is known: `l` list or `z` set with its key, element, where in the list (see change), queue, class, whether
-// to write a row.
+// to write a row. Then the queue into which it may be diverted (empty: none), and if there is one its element there.
 constexpr std::string_view enqueue_text = R"lua(
 local memory, count_of_jobs = tonumber(arg()), tonumber(arg())
-local jobs, needs = {}, {0}
+local jobs, needs, diverts = {}, {0}, {3}
+turn(memory)
 local function waits(spot)
   if spot.kind == 'z' then return redis.call('ZSCORE', spot.key, spot.element) end
   local end_, reach = string.match(spot.near, '^(%-?1) (%d+)$')
@@ -137,9 +164,20 @@ for number = 1, count_of_jobs do
     spot.queue, spot.class, spot.told = arg(), arg(), arg() == '1'
     job.spot = spot
   end
+  job.elsewhere = arg()
+  if job.elsewhere ~= '' then job.element_there = arg() end
   jobs[number] = job
   local refused = job.score ~= '' and admit_set('schedule') or admit(job.queue)
   if not refused and job.spot and job.conflict == 's' and job.score == '' then refused = admit(job.spot.queue) end
+  local bound = not refused and job.score == '' and bound_of(job.queue)
+  if bound and bound.to then
+    refused = admit(bound.to)
+    -- All that come before it may have gone there.
+    if redis.call('LLEN', 'queue:' .. job.queue) + number > bound.most and job.elsewhere ~= bound.to then
+      diverts[#diverts + 1] = number
+      diverts[#diverts + 1] = bound.to
+    end
+  end
   if refused then return refused end
   if job.key ~= '' and job.conflict ~= 'f' and not known(job.jid) then
     local _, taken, expires, holder = read_lock(job.key)
@@ -152,11 +190,11 @@ for number = 1, count_of_jobs do
   end
 end
 if #needs > 1 then return needs end
-turn(memory)
+if #diverts > 1 then return diverts end
 for _, key in ipairs(redis.call('ZRANGEBYSCORE', 'dagverk:unique:expires', '-inf', int(now), 'LIMIT', 0, 2 * count_of_jobs + 10)) do
   holder_of(key)
 end
-local outcomes, duplicates, locked, fresh = {1}, 0, 0, {}
+local outcomes, duplicates, locked, fresh = {bounds_met and 1 or 2}, 0, 0, {}
 -- Where a job waits, whose jid is in none of its places.
 local function file(jid, queue, element, score, ttl, class, told)
   if score == '' then
@@ -180,8 +218,9 @@ local function take_out(spot)
   local end_ = string.match(spot.near, '^%-?1')
   return redis.call('LREM', spot.key, end_, spot.element) == 1
 end
+local function spot_of(job, holder) return fresh[holder] or (job.other == holder and job.spot) end
 local function push_aside(job, holder)
-  local spot = fresh[holder] or (job.other == holder and job.spot)
+  local spot = spot_of(job, holder)
   if job.conflict == 'f' or not spot then return 2 end
   local to_queue = job.conflict == 's' and job.score == ''
   if to_queue and spot.kind == 'l' then return 3 end
@@ -199,28 +238,70 @@ local function push_aside(job, holder)
   if spot.told then journal(to_queue and 11 or 2, spot.queue, 'j', holder, 'c', spot.class, 'd', job.aside) end
   return 3
 end
+-- Where a job goes, its element there, and whether one is dropped for it; nothing: its queue is full.
+local function way_in(job, replaced)
+  local queue, element = job.queue, job.element
+  if job.score ~= '' then return queue, element, false end
+  for step = 1, 2 do
+    local bound = bound_of(queue)
+    local makes_room = replaced and replaced.kind == 'l' and replaced.queue == queue
+    if not bound or makes_room or redis.call('LLEN', 'queue:' .. queue) < bound.most then return queue, element, false end
+    if bound.drops then return queue, element, true end
+    if step == 2 or not bound.to or bound.to ~= job.elsewhere then return nil end
+    queue, element = job.elsewhere, job.element_there
+  end
+end
+local function drop_oldest(queue, reason)
+  local element = redis.call('RPOP', 'queue:' .. queue)
+  if not element then return end
+  local jid = jid_of(element)
+  if jid then
+    forget({jid})
+    free_locks({jid}, 2)
+    redis.call('HDEL', 'dagverk:rescued', jid)
+    fresh[jid] = nil
+  end
+  count(queue, 'discarded', 1)
+  count(queue, 'dropped', 1)
+  if told(element) then journal(20, queue, 'x', element, 'd', cjson.encode({['for'] = reason})) end
+end
 for number, job in ipairs(jobs) do
   local outcome = 1
   local holder = job.key ~= '' and holder_of(job.key)
   if holder == job.jid or known(job.jid) then
     outcome = 0
     duplicates = duplicates + 1
-  elseif holder then
+  end
+  local replaced = outcome == 1 and holder and job.conflict == 'p' and spot_of(job, holder) or nil
+  local queue, element, drops = job.queue, job.element, false
+  if outcome == 1 and (replaced or not holder) then
+    queue, element, drops = way_in(job, replaced)
+    if not queue then outcome = 4 end
+  end
+  if outcome == 1 and holder then
     outcome = push_aside(job, holder)
     if outcome == 2 then locked = locked + 1 end
   end
+  if outcome == 4 then count(job.queue, 'refused', 1) end
   if outcome == 1 then
-    file(job.jid, job.queue, job.element, job.score, job.ttl, job.class, job.told)
-    count(job.queue, 'enqueued', 1)
-    if job.told then journal(job.score == '' and 1 or 2, job.queue, 'j', job.jid, 'c', job.class, 'd', job.detail) end
+    if drops then drop_oldest(queue, job.jid) end
+    file(job.jid, queue, element, job.score, job.ttl, job.class, job.told)
+    count(queue, 'enqueued', 1)
+    if job.told then journal(job.score == '' and 1 or 2, queue, 'j', job.jid, 'c', job.class, 'd', job.detail) end
+    if queue ~= job.queue then
+      count(job.queue, 'diverted', 1)
+      if job.told then journal(21, queue, 'j', job.jid, 'c', job.class, 'd', cjson.encode({from = job.queue})) end
+    end
     if job.key ~= '' then
       write_lock(job.key, job.long, now, now + job.expiry, job.jid)
       local sha = ''
       if job.long == 0 then
-        sha = redis.sha1hex(job.element)
+        sha = redis.sha1hex(element)
         redis.call('HSET', 'dagverk:unique:elements', sha, job.jid)
+        elements_there = true
       end
       redis.call('HSET', 'dagverk:unique:held', job.jid, sha .. ' ' .. job.key)
+      held_there = true
     end
   end
   outcomes[number + 1] = outcome
@@ -258,7 +339,8 @@ return 1
 std::string_view unique_source() { return unique_text; }
 
 UniqueScripts::UniqueScripts(bool may_drain)
-    : enqueue(changing_script(concat(admission_source(), unique_text, holder_text, enqueue_text), may_drain, false)),
+    : enqueue(changing_script(concat(admission_source(), unique_text, holder_text, bounds_text, enqueue_text),
+                              may_drain, false)),
       list(changing_script(list_text, may_drain, true)),
       release(changing_script(concat(unique_text, holder_text, release_text), may_drain, true)) {}
 
