@@ -122,9 +122,9 @@ Error full_refusal(std::string_view queue, const std::vector<LimitInfo>& limits)
     }
   }
   return {ErrorCode::refused, concat("queue ", queue, " is full", bound,
-                                        "; enqueue again later, let more workers take from it, or raise the bound: "
-                                        "dagverk queue limit ",
-                                        queue, " --max-waiting N")};
+                                     "; enqueue again later, let more workers take from it, or raise the bound: "
+                                     "dagverk queue limit ",
+                                     queue, " --max-waiting N")};
 }
 
 Result<void> check_beside(const Limit& limit, const Limit& other) {

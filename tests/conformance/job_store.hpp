@@ -145,6 +145,25 @@ TEST_P(JobStoreConformance, a_token_settles_once_and_later_uses_are_refused_and_
   EXPECT_EQ(state_of(*store_, "b"), JobState::running);
 }
 
+TEST_P(JobStoreConformance, of_settlements_of_one_token_in_a_batch_the_first_counts_however_they_end_it) {
+  std::vector<jobs::EnqueueRequest> requests = {job("a"), job("b"), job("c")};
+  for (jobs::EnqueueRequest& each : requests) each.journaled = false;
+  ASSERT_TRUE(store_->enqueue(std::move(requests)));
+  const auto taken = take(*store_, node(*store_));
+  ASSERT_EQ(taken.size(), 3U);
+  EXPECT_EQ(store_
+                ->settle({Settlement::finish(taken[0].token), Settlement::discard(taken[1].token),
+                          Settlement::finish(taken[1].token), Settlement::requeue(taken[2].token),
+                          Settlement::finish(taken[2].token), Settlement::discard(taken[0].token)})
+                .value(),
+            (Outcomes{ItemOutcome::done, ItemOutcome::done, ItemOutcome::refused, ItemOutcome::done,
+                      ItemOutcome::refused, ItemOutcome::refused}));
+  EXPECT_EQ(counts(*store_).finished, 1U);
+  EXPECT_EQ(counts(*store_).discarded, 1U);
+  EXPECT_EQ(state_of(*store_, "c"), JobState::ready);
+  EXPECT_EQ(store_->totals()->refused, 3U);
+}
+
 TEST_P(JobStoreConformance, a_job_given_back_goes_first_and_makes_its_old_token_worthless) {
   enqueue(*store_, {"a", "b", "c"});
   const auto by = node(*store_);

@@ -219,12 +219,15 @@ Engine::Outcomes Engine::settle(std::vector<jobs::Settlement> settlements) {
   std::vector<EndedRuns> ended;
   std::vector<Change> changes;
   std::vector<std::size_t> changed;
-  std::unordered_set<std::uint64_t> changed_executions;
+  std::unordered_set<std::uint64_t> seen;
+  seen.reserve(settlements.size());
   for (std::size_t index = 0; index < settlements.size(); ++index) {
     const jobs::ClaimToken& token = settlements[index].token;
     std::optional<Held>& job = (*known)[index];
-    // The script does these first. Of two settlements of one token the first one counts, so that the second must not.
-    if (job && ends_quietly(settlements[index], *job) && !changed_executions.contains(token.execution)) {
+    // The script does these first, group by group. Of two settlements of one token the first one counts, so that the
+    // second must be among those that it does last.
+    const bool first = seen.insert(token.execution).second;
+    if (job && first && ends_quietly(settlements[index], *job)) {
       const std::string_view field = end_count(settlements[index]);
       auto group = std::ranges::find_if(ended, [&](const EndedRuns& runs) {
         return runs.node == token.node && runs.field == field && runs.queue == job->queue;
@@ -236,7 +239,6 @@ Engine::Outcomes Engine::settle(std::vector<jobs::Settlement> settlements) {
       continue;
     }
     changed.push_back(index);
-    changed_executions.insert(token.execution);
     if (job) {
       changes.push_back(change_of(settlements[index], *job));
     } else {  // is counted as refused
