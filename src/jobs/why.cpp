@@ -450,7 +450,7 @@ std::string gone_text(const JournalRow& row) {
     case JournalKind::trimmed:
       return concat("The job was dropped from the dead ones, which were too many or too old", at);
     case JournalKind::cancelled: return concat("The job was cancelled", at);
-    case JournalKind::dropped: return concat("The job made room for another in its queue, which was full", at);
+    case JournalKind::dropped: return concat("The job made room for another in its queue, which was full,", at);
     case JournalKind::discarded: {
       const Event event = event_of(row);
       const auto* discarded = std::get_if<JobDiscarded>(&event);

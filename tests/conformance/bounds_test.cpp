@@ -208,6 +208,16 @@ TEST_P(Bounds, a_queue_that_drops_lets_the_oldest_go_with_its_key_and_says_so) {
   }
 }
 
+TEST_P(Bounds, what_a_bulk_brings_and_drops_again_holds_no_key) {
+  ASSERT_TRUE(store_->put_limit(bounded("default", 1, WhenFull::drop_oldest)).value());
+  ASSERT_EQ(put_one(full_job("a")), done);
+  std::vector<jobs::EnqueueRequest> batch = {full_job("keyed"), full_job("b")};
+  batch[0].unique = lock_on("only");
+  EXPECT_EQ(put_all(batch), (Outcomes{done, done}));
+  EXPECT_EQ(waiting(), (std::vector<std::string>{"b"}));
+  EXPECT_EQ(store_->find_lock("only").value(), std::nullopt);
+}
+
 TEST_P(Bounds, what_has_a_limit_key_or_is_not_journaled_is_dropped_like_any_other) {
   ASSERT_TRUE(store_->put_limit(bounded("default", 1, WhenFull::drop_oldest)).value());
   Limit key{.scope = LimitScope::key, .name = "api"};

@@ -359,6 +359,33 @@ TEST(EnqueueBuffer, a_unique_lock_is_in_the_file_too) {
   EXPECT_EQ(buffer->stats().superfluous, 1U);
 }
 
+TEST(EnqueueBuffer, a_queue_at_its_bound_is_an_answer_and_the_job_is_put_aside) {
+  const TemporaryFolder folder;
+  const std::string file = folder.file("enqueues");
+  BufferWorld world({.file = file});
+  Limit limit{.scope = LimitScope::queue, .name = "small"};
+  limit.bound = QueueBound{1, WhenFull::refuse, {}};
+  ASSERT_TRUE(world.runtime.run(world.store.put_limit(limit)));
+  ASSERT_TRUE(world.enqueue("a", "small"));
+  const auto full = world.enqueue("b", "small");
+  ASSERT_FALSE(full);
+  EXPECT_EQ(full.error().code(), ErrorCode::queue_full) << "the store is there, and says so at once";
+  EXPECT_NE(full.error().message().find("queue small is full: its bound of 1 waiting jobs"), std::string_view::npos);
+  EXPECT_EQ(world.buffer->stats().waiting, 0U);
+
+  world.away();
+  ASSERT_TRUE(world.enqueue("c", "small"));
+  ASSERT_TRUE(world.enqueue("d"));
+  world.back();
+  world.runtime.advance(1min);
+  const EnqueueBufferStats stats = world.buffer->stats();
+  EXPECT_EQ(stats.waiting, 0U) << "not kept for ever";
+  EXPECT_EQ(stats.refused, 1U);
+  EXPECT_EQ(stats.stored, 1U);
+  EXPECT_EQ(world.ready(), (Jids{"d", "a"}));
+  EXPECT_TRUE(std::filesystem::exists(file + ".refused"));
+}
+
 // ---- property ----
 
 TEST(EnqueueBuffer, whatever_the_store_does_every_job_is_there_once_and_in_order) {

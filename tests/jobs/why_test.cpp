@@ -289,6 +289,14 @@ TEST(Why, each_reason_has_its_sentence) {
          world.enqueue("j");
          EXPECT_TRUE(world.runtime.run(world.memory.remove({"j"}, "")));
        }},
+      {"gone", "The job made room for another in its queue, which was full, at 2026-01-01T00:00:00.000Z.",
+       [](World& world) {
+         world.enqueue("j");
+         Limit limit{.scope = LimitScope::queue, .name = "mail"};
+         limit.bound = QueueBound{1, WhenFull::drop_oldest, {}};
+         ASSERT_TRUE(world.runtime.run(world.memory.put_limit(limit)));
+         world.enqueue("next");
+       }},
       {"gone", "The job was cancelled at 2026-01-01T00:00:00.000Z.",
        [](World& world) {
          world.enqueue("j");

@@ -176,6 +176,23 @@ TEST_F(SqliteTransactional, a_unique_key_is_taken_and_given_back_with_the_transa
   EXPECT_EQ(application_.ask("SELECT unique_held + (SELECT count(*) FROM dagverk_unique) FROM dagverk_meta"), "0");
 }
 
+TEST_F(SqliteTransactional, a_queue_at_its_bound_refuses_inside_a_transaction_which_goes_on) {
+  jobs::Limit limit{.scope = jobs::LimitScope::queue, .name = "default"};
+  limit.bound = jobs::QueueBound{1, jobs::WhenFull::refuse, {}};
+  ASSERT_TRUE(engine_->run(op::PutLimit{limit}));
+  jobs::NewJob job;
+  job.job_class = "Only";
+  ASSERT_EQ(application_.execute("BEGIN IMMEDIATE"), SQLITE_OK);
+  ASSERT_TRUE(client_->enqueue(job));
+  const auto full = client_->enqueue(job);
+  ASSERT_FALSE(full);
+  EXPECT_EQ(full.error().code(), ErrorCode::queue_full);
+  EXPECT_TRUE(full.error().message().contains("its bound of 1 waiting jobs is reached")) << full.error().message();
+  EXPECT_TRUE(client_->enqueue_at(job, system_clock().wall_now() + 1h)) << "for later there is room";
+  ASSERT_EQ(application_.execute("COMMIT"), SQLITE_OK);
+  EXPECT_EQ(application_.ask("SELECT ready || ' ' || scheduled || ' ' || refused FROM dagverk_queue"), "1 1 1");
+}
+
 TEST_F(SqliteTransactional, a_transaction_that_read_before_others_wrote_must_begin_again) {
   ASSERT_EQ(application_.execute("BEGIN; SELECT * FROM orders"), SQLITE_OK);
   op::Enqueue foreign;
