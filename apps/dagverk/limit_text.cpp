@@ -15,6 +15,8 @@ constexpr OptionSyntax options[] = {
     {'c', "concurrency", "N", "how many may run at once"},
     {'\0', "rate", "N/TIME", "how many may begin in a time, as in 100/1m"},
     {'\0', "kind", "KIND", "of the rate: bucket (a burst of N, then evenly) or window (N in each); else bucket"},
+    {'\0', "max-waiting", "N", "of a queue: how many may wait in it"},
+    {'\0', "when-full", "RULE", "refuse, drop-oldest or divert:QUEUE; else refuse"},
 };
 
 Result<std::int64_t> whole(std::string_view option, std::string_view text) {
@@ -41,6 +43,26 @@ Result<jobs::Rate> rate_of(std::string_view text, std::optional<std::string_view
   return rate;
 }
 
+Result<jobs::QueueBound> bound_of(std::string_view most, std::optional<std::string_view> rule) {
+  constexpr std::string_view divert = "divert:";
+  constexpr std::string_view words[] = {"refuse", "drop-oldest", "divert:QUEUE"};
+  jobs::QueueBound bound;
+  const auto number = whole("max-waiting", most);
+  if (!number) return number.error();
+  bound.most = *number;
+  if (!rule || *rule == "refuse") return bound;
+  bound.when_full = *rule == "drop-oldest" ? jobs::WhenFull::drop_oldest : jobs::WhenFull::divert;
+  if (bound.when_full == jobs::WhenFull::drop_oldest) return bound;
+  if (rule->starts_with(divert) && rule->size() > divert.size()) {
+    bound.divert_to = rule->substr(divert.size());
+    return bound;
+  }
+  const auto near = worker::nearest_word(*rule, words);
+  return Error(ErrorCode::invalid_argument, concat("--when-full: got \"", worker::printable(*rule, 60), "\"; ",
+                                                   near ? concat("did you mean \"", *near, "\"? ") : std::string(),
+                                                   "allowed: refuse, drop-oldest, divert:QUEUE"));
+}
+
 }  // namespace
 
 const std::span<const OptionSyntax> limit_options = options;
@@ -60,6 +82,13 @@ Result<jobs::Limit> limit_of(const ParsedLine& line, LimitName name) {
     limit.rate = *rate;
   } else if (line.value("kind")) {
     return Error(ErrorCode::invalid_argument, "--kind is one of a --rate; name that, too");
+  }
+  if (const auto text = line.value("max-waiting")) {
+    const auto bound = bound_of(*text, line.value("when-full"));
+    if (!bound) return bound.error();
+    limit.bound = *bound;
+  } else if (line.value("when-full")) {
+    return Error(ErrorCode::invalid_argument, "--when-full is one of a --max-waiting; name that, too");
   }
   return limit;
 }
@@ -81,6 +110,12 @@ Result<jobs::LimitInfo> limit_named(Session& session, std::string_view word) {
 
 std::string rate_text(const jobs::Limit& limit) { return limit.rate ? worker::rate_text(*limit.rate) : "-"; }
 
+std::string bound_text(const jobs::Limit& limit) {
+  if (!limit.bound) return "-";
+  return concat(limit.bound->most, " ", to_string(limit.bound->when_full), limit.bound->divert_to.empty() ? "" : ":",
+                limit.bound->divert_to);
+}
+
 JsonObject limit_json(const jobs::LimitInfo& info) {
   JsonObject object;
   object.text("limit", limit_word(info.limit)).text("scope", to_string(info.limit.scope));
@@ -90,12 +125,20 @@ JsonObject limit_json(const jobs::LimitInfo& info) {
         .text("per", worker::duration_text(rate->per))
         .text("kind", to_string(rate->kind));
   }
+  if (const auto& bound = info.limit.bound) {
+    object.number("max_waiting", static_cast<std::uint64_t>(bound->most))
+        .text("when_full", to_string(bound->when_full));
+    if (!bound->divert_to.empty()) object.text("divert_to", bound->divert_to);
+  }
   std::vector<std::string> uses;
   for (const jobs::LimitUse& use : info.uses) {
     JsonObject one;
     one.text("key", use.key).number("running", use.running).number("waiting", use.waiting);
     if (use.tokens) one.number("tokens", static_cast<std::uint64_t>(*use.tokens));
     one.time("next_token_at", use.next_token_at);
+    if (info.limit.bound) {
+      one.number("refused", use.refused).number("dropped", use.dropped).number("diverted", use.diverted);
+    }
     uses.push_back(one.str());
   }
   object.raw("uses", json_list(uses));
@@ -119,9 +162,14 @@ ExitCode put_limit(Session& session, Output& out, const jobs::Limit& limit) {
   if (!changed) return out.fail(changed.error());
   const std::string slots = limit.concurrency ? concat(*limit.concurrency, " at once") : std::string();
   const std::string rate = limit.rate ? rate_text(limit) : std::string();
+  const std::string bound =
+      limit.bound ? concat("at most ", limit.bound->most, " waiting, else ", to_string(limit.bound->when_full),
+                           limit.bound->divert_to.empty() ? "" : " to ", limit.bound->divert_to)
+                  : std::string();
+  std::string says = slots;
+  for (const std::string& part : {rate, bound}) says += concat(says.empty() || part.empty() ? "" : ", ", part);
   const std::string_view outcome = *changed ? "set" : "unchanged";
-  tell_limit(out, limit_word(limit), outcome,
-             concat(outcome, ": ", slots, !slots.empty() && !rate.empty() ? ", " : "", rate));
+  tell_limit(out, limit_word(limit), outcome, concat(outcome, ": ", says));
   return ExitCode::done;
 }
 

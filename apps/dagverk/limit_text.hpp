@@ -18,7 +18,8 @@ using worker::limit_name;
 using worker::limit_word;
 using worker::LimitName;
 
-/// The limit of `--concurrency`, `--rate` and `--kind`; none of its parts when none of them is given. Errors:
+/// The limit of `--concurrency`, `--rate`, `--kind`, `--max-waiting` and `--when-full`; none of its parts when none of
+/// them is given. Errors:
 /// `invalid_argument`, with the flag.
 [[nodiscard]] Result<jobs::Limit> limit_of(const ParsedLine& line, LimitName name);
 extern const std::span<const OptionSyntax> limit_options;
@@ -28,6 +29,8 @@ extern const std::span<const OptionSyntax> limit_options;
 
 /// `100/1h bucket`, or `-`.
 [[nodiscard]] std::string rate_text(const jobs::Limit& limit);
+/// `10000 refuse`, `10000 divert:spare`, or `-`.
+[[nodiscard]] std::string bound_text(const jobs::Limit& limit);
 [[nodiscard]] JsonObject limit_json(const jobs::LimitInfo& info);
 
 /// One line: what became of a limit.

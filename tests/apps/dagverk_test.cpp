@@ -205,7 +205,7 @@ TEST_F(Dagverk, a_bulk_enqueues_the_good_lines_and_names_the_others) {
             "\"j1\"}\n{\"class\":\"Slow\",\"args\":[]}");
   const Outcome mixed = run({"enqueue", "--bulk", "jobs.jsonl", "--json"});
   EXPECT_EQ(mixed.code, 5);
-  EXPECT_EQ(mixed.out, R"({"enqueued":2,"scheduled":1,"malformed":3,"duplicates":1,"locked":0,"rescheduled":0})"
+  EXPECT_EQ(mixed.out, R"({"enqueued":2,"scheduled":1,"malformed":3,"duplicates":1,"refused":0,"locked":0,"rescheduled":0})"
                        "\n");
   EXPECT_TRUE(contains(mixed.err, "error: jobs.jsonl:2: missing \"args\"\n")) << mixed.err;
   EXPECT_TRUE(contains(mixed.err, "error: jobs.jsonl:3: "));
@@ -363,7 +363,8 @@ TEST_P(DagverkOnBothStores, limits_are_set_listed_shown_reset_and_removed) {
   EXPECT_EQ(run({"limit", "set", "api", "-c", "5", "--rate", "100/1m", "--plain"}).out, "api\tunchanged\n");
   EXPECT_EQ(run({"queue", "limit", "mail", "--rate", "10/1h", "--kind", "window", "--json"}).out,
             "{\"limit\":\"queue:mail\",\"outcome\":\"set\"}\n");
-  EXPECT_EQ(run({"limit", "list", "--plain"}).out, "queue:mail\t-\t10/1h window\t0\t0\napi\t5\t100/1m bucket\t0\t0\n");
+  EXPECT_EQ(run({"limit", "list", "--plain"}).out,
+            "queue:mail\t-\t10/1h window\t0\t0\t-\t-\t-\t-\napi\t5\t100/1m bucket\t0\t0\t-\t-\t-\t-\n");
   EXPECT_EQ(
       run({"limit", "show", "queue:mail", "--json"}).out,
       "{\"limit\":\"queue:mail\",\"scope\":\"queue\",\"rate\":10,\"per\":\"1h\",\"kind\":\"window\",\"uses\":[{\"key\":"
@@ -384,6 +385,53 @@ TEST_P(DagverkOnBothStores, limits_are_set_listed_shown_reset_and_removed) {
   EXPECT_EQ(run({"limit", "remove", "api", "queue:mail", "--yes", "--plain"}).out,
             "api\tremoved\nqueue:mail\tremoved\n");
   EXPECT_EQ(run({"limit", "list"}).out, "");
+}
+
+TEST_P(DagverkOnBothStores, a_queue_with_a_bound_refuses_drops_or_diverts_and_says_so) {
+  EXPECT_EQ(run({"queue", "limit", "mail", "--max-waiting", "1"}).out,
+            "queue:mail: set: at most 1 waiting, else refuse\n");
+  ASSERT_EQ(run({"enqueue", "Send", "-q", "mail", "--jid", "a"}).code, 0);
+  const Outcome full = run({"enqueue", "Send", "-q", "mail", "--jid", "b"});
+  EXPECT_EQ(full.code, 4);
+  EXPECT_EQ(full.err,
+            "dagverk: error: queue mail is full: its bound of 1 waiting jobs is reached; enqueue again later, let more "
+            "workers take from it, or raise the bound: dagverk queue limit mail --max-waiting N\n");
+  write("jobs.jsonl",
+        "{\"class\":\"A\",\"args\":[],\"queue\":\"other\"}\n{\"class\":\"A\",\"args\":[],\"queue\":\"mail\"}\n");
+  const Outcome bulk = run({"enqueue", "--bulk", "jobs.jsonl", "--json"});
+  EXPECT_EQ(bulk.code, 5);
+  EXPECT_EQ(bulk.out, "{\"enqueued\":1,\"scheduled\":0,\"malformed\":0,\"duplicates\":0,\"refused\":1}\n");
+  EXPECT_TRUE(contains(bulk.err, "error: jobs.jsonl:2: queue mail is full: its bound of 1")) << bulk.err;
+
+  EXPECT_EQ(run({"queue", "limit", "mail", "--max-waiting", "1", "--when-full", "divert:spare", "-c", "2"}).out,
+            "queue:mail: set: 2 at once, at most 1 waiting, else divert to spare\n");
+  ASSERT_EQ(run({"enqueue", "Send", "-q", "mail", "--jid", "c"}).code, 0);
+  EXPECT_TRUE(contains(run({"job", "show", "c"}).out, "spare"));
+  const Outcome chain = run({"queue", "limit", "spare", "--max-waiting", "1", "--when-full", "divert:mail"});
+  EXPECT_EQ(chain.code, 4);
+  EXPECT_TRUE(contains(chain.err, "which diverts itself")) << chain.err;
+  EXPECT_EQ(run({"queue", "limit", "mail", "--max-waiting", "1", "--when-full", "drop-oldest", "--plain"}).out,
+            "queue:mail\tset\n");
+  ASSERT_EQ(run({"enqueue", "Send", "-q", "mail", "--jid", "d"}).code, 0);
+  if (const bool on_redis = GetParam(); !on_redis) {  // there, no journal is kept unless asked for
+    EXPECT_TRUE(contains(run({"job", "why", "a"}).out, "made room for another in its queue, which was full"));
+  }
+  EXPECT_EQ(run({"limit", "list", "--plain"}).out, "queue:mail\t-\t-\t0\t1\t1 drop-oldest\t2\t1\t1\n");
+  const std::string shown = run({"queue", "show", "mail", "--plain"}).out;
+  EXPECT_TRUE(contains(shown, "refused\t2\ndropped\t1\ndiverted\t1\nbalanced\ttrue\n")) << shown;
+
+  const auto error_of = [&](const char* most, const char* rule) {
+    const Outcome wrong = run({"queue", "limit", "mail", "--max-waiting", most, "--when-full", rule});
+    EXPECT_EQ(wrong.code, 2) << rule;
+    return wrong.err;
+  };
+  EXPECT_TRUE(contains(error_of("0", "refuse"), "a bound must be 1..1000000000 waiting jobs, got 0"));
+  EXPECT_TRUE(contains(error_of("many", "refuse"), "--max-waiting: needs a whole number, got \"many\""));
+  EXPECT_TRUE(contains(error_of("5", "drop-odlest"), "did you mean \"drop-oldest\"? allowed: refuse, drop-oldest"));
+  EXPECT_TRUE(contains(error_of("5", "divert:"), "allowed: refuse, drop-oldest, divert:QUEUE"));
+  EXPECT_TRUE(contains(error_of("5", "divert:a b"), "divert to"));
+  EXPECT_EQ(run({"queue", "limit", "mail", "--when-full", "refuse"}).code, 2);
+  EXPECT_TRUE(contains(run({"limit", "set", "api", "--max-waiting", "5"}).err, "only a queue has a bound"));
 }
 
 TEST_P(DagverkOnBothStores, jobs_that_recur_are_added_shown_paused_run_and_removed) {
@@ -633,7 +681,7 @@ TEST_F(Dagverk, what_is_enqueued_has_the_unique_key_and_the_limit_that_its_class
                       R"({"class":"Report","args":["new"]})");
   const Outcome bulk = run({"enqueue", "--bulk", "jobs.jsonl", "--json"});
   EXPECT_EQ(bulk.code, 5);
-  EXPECT_EQ(bulk.out, R"({"enqueued":1,"scheduled":0,"malformed":0,"duplicates":0,"locked":1,"rescheduled":0})"
+  EXPECT_EQ(bulk.out, R"({"enqueued":1,"scheduled":0,"malformed":0,"duplicates":0,"refused":0,"locked":1,"rescheduled":0})"
                       "\n");
   EXPECT_TRUE(contains(bulk.err, "error: jobs.jsonl:1: another job holds its unique key\n")) << bulk.err;
 }

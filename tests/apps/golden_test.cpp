@@ -157,6 +157,10 @@ TEST_F(Golden, limit) {
   tell({"limit", "show", "queue:mial"});
   tell({"limit", "reset", "api"});
   tell({"limit", "remove", "queue:mail"});
+  tell({"queue", "limit", "mail", "--max-waiting", "1", "--when-full", "divert:spare"});
+  enqueue({"Send", "8", "--jid", "j2", "-q", "mail"});
+  tell({"limit", "show", "queue:mail"});
+  tell({"queue", "show", "mail"});
   compare("limit");
 }
 

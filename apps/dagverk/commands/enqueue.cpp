@@ -9,6 +9,7 @@
 #include "dagverk/jobs/job_client.hpp"
 #include "dagverk/jobs/job_codec.hpp"
 #include "dagverk/jobs/job_names.hpp"
+#include "dagverk/jobs/limits.hpp"
 #include "dagverk/jobs/retry_policy.hpp"
 #include "dagverk/jobs/store_bounds.hpp"
 #include "dagverk/jobs/trace_context.hpp"
@@ -277,6 +278,7 @@ class Bulk {
                      .number("scheduled", scheduled_)
                      .number("malformed", malformed_)
                      .number("duplicates", duplicates_)
+                     .number("refused", refused_)
                      .number("locked", locked_)
                      .number("rescheduled", rescheduled_)
                      .str() +
@@ -284,10 +286,10 @@ class Bulk {
     } else {
       out_.print(concat(enqueued_ + scheduled_, "\n"));
       out_.say(concat("enqueued ", enqueued_, ", scheduled ", scheduled_, ", malformed ", malformed_, ", duplicates ",
-                      duplicates_, locked_ > 0 ? concat(", locked ", locked_) : "",
+                      duplicates_, ", refused ", refused_, locked_ > 0 ? concat(", locked ", locked_) : "",
                       rescheduled_ > 0 ? concat(", rescheduled ", rescheduled_) : ""));
     }
-    if (malformed_ + duplicates_ + locked_ == 0) return ExitCode::done;
+    if (malformed_ + duplicates_ + refused_ + locked_ == 0) return ExitCode::done;
     if (enqueued_ + scheduled_ + rescheduled_ > 0) return ExitCode::some_failed;
     return malformed_ > 0 ? ExitCode::usage : ExitCode::refused;
   }
@@ -312,8 +314,13 @@ class Bulk {
 
   bool store() {
     std::vector<bool> due;
+    std::vector<std::string> queues;
     due.reserve(batch_.size());
-    for (const jobs::EnqueueRequest& request : batch_) due.push_back(request.due.has_value());
+    queues.reserve(batch_.size());
+    for (const jobs::EnqueueRequest& request : batch_) {
+      due.push_back(request.due.has_value());
+      queues.push_back(request.queue);
+    }
     const auto outcomes = session_.wait(session_.store().enqueue(std::exchange(batch_, {})));
     if (!outcomes) {
       fault_ = outcomes.error().with(
@@ -327,6 +334,8 @@ class Bulk {
         complain(numbers_[index], "another job holds its unique key", locked_);
       } else if ((*outcomes)[index] == jobs::ItemOutcome::rescheduled) {
         ++rescheduled_;
+      } else if ((*outcomes)[index] == jobs::ItemOutcome::queue_full) {
+        complain(numbers_[index], jobs::full_refusal(queues[index], limits_now()).message(), refused_);
       } else {
         complain(numbers_[index], "a job with this jid is in the store already", duplicates_);
       }
@@ -334,6 +343,12 @@ class Bulk {
     numbers_.clear();
     batch_size_ = 0;
     return true;
+  }
+
+  /// As of the first job that was refused for them.
+  const std::vector<jobs::LimitInfo>& limits_now() {
+    if (!limits_) limits_ = session_.wait(session_.store().list_limits()).value_or(std::vector<jobs::LimitInfo>());
+    return *limits_;
   }
 
   void complain(std::size_t number, std::string_view what, std::size_t& count) {
@@ -360,6 +375,8 @@ class Bulk {
   std::size_t duplicates_ = 0;
   std::size_t locked_ = 0;
   std::size_t rescheduled_ = 0;
+  std::size_t refused_ = 0;
+  std::optional<std::vector<jobs::LimitInfo>> limits_;
   std::optional<Error> fault_;
 };
 
@@ -409,10 +426,10 @@ const Command enqueue_command{
      .examples = "  dagverk enqueue Thumb '{\"id\":7}' cat.jpg --in 5m\n  dagverk enqueue --bulk jobs.jsonl -q mail "
                  "--spread 10m"},
     run_enqueue,
-    "2 the job is malformed or too large; 3 no such file; 4 a job of that jid is in the store; 5 --bulk: only some "
-    "lines",
+    "2 the job is malformed or too large; 3 no such file; 4 a job of that jid is in the store, its unique key is held, "
+    "or its queue is full; 5 --bulk: only some lines",
     "`jid`, `class`, `queue`, `state` (`ready`, `scheduled`), `due_at`; of --bulk `enqueued`, `scheduled`, "
-    "`malformed`, `duplicates`",
+    "`malformed`, `duplicates`, `refused` (full queues), `locked`, `rescheduled`",
 };
 
 }  // namespace dagverk::app

@@ -24,18 +24,22 @@ ExitCode run_limit_list(const ParsedLine& line, Output& out) {
       if (!out.print(limit_json(info).str() + "\n")) return ExitCode::done;
       continue;
     }
-    std::uint64_t running = 0;
-    std::uint64_t waiting = 0;
+    jobs::LimitUse all;
     for (const jobs::LimitUse& use : info.uses) {
-      running += use.running;
-      waiting += use.waiting;
+      all.running += use.running;
+      all.waiting += use.waiting;
+      all.refused += use.refused;
+      all.dropped += use.dropped;
+      all.diverted += use.diverted;
     }
+    const auto counted = [&](std::uint64_t count) { return info.limit.bound ? concat(count) : std::string("-"); };
     out.row({limit_word(info.limit), info.limit.concurrency ? concat(*info.limit.concurrency) : "-",
-             rate_text(info.limit), concat(running), concat(waiting)});
+             rate_text(info.limit), concat(all.running), concat(all.waiting), bound_text(info.limit),
+             counted(all.refused), counted(all.dropped), counted(all.diverted)});
   }
   if (list->empty()) out.say("nothing is limited; dagverk limit set");
   if (!out.json() && !list->empty()) {
-    out.heading({"LIMIT", "AT ONCE", "RATE", "RUNNING", "WAITING"});
+    out.heading({"LIMIT", "AT ONCE", "RATE", "RUNNING", "WAITING", "BOUND", "REFUSED", "DROPPED", "DIVERTED"});
     out.end_table();
   }
   return ExitCode::done;
@@ -52,7 +56,7 @@ ExitCode run_limit_show(const ParsedLine& line, Output& out) {
   }
   out.say(concat(limit_word(info->limit), ": ",
                  info->limit.concurrency ? concat(*info->limit.concurrency, " at once") : std::string("-"), ", rate ",
-                 rate_text(info->limit)));
+                 rate_text(info->limit), ", bound ", bound_text(info->limit)));
   for (const jobs::LimitUse& use : info->uses) {
     out.row({use.key, concat(use.running), concat(use.waiting), tokens_text(use)});
   }
@@ -72,8 +76,9 @@ const Command limit_list_command{
      .examples = "  dagverk limit list\n  dagverk limit list --json"},
     run_limit_list,
     "",
-    "per limit `limit`, `scope` (`queue`, `key`), `concurrency`, `rate`, `per`, `kind` (`bucket`, `window`), `uses` "
-    "(`key`, `running`, `waiting`, and with a rate `tokens`, `next_token_at`)",
+    "per limit `limit`, `scope` (`queue`, `key`), `concurrency`, `rate`, `per`, `kind` (`bucket`, `window`), "
+    "`max_waiting`, `when_full` (`refuse`, `drop-oldest`, `divert`), `divert_to`, `uses` (`key`, `running`, `waiting`, "
+    "with a rate `tokens`, `next_token_at`, with a bound `refused`, `dropped`, `diverted`)",
 };
 
 const Command limit_show_command{
@@ -86,8 +91,7 @@ const Command limit_show_command{
      .examples = "  dagverk limit show api\n  dagverk limit show queue:mail"},
     run_limit_show,
     "3 no such limit",
-    "`limit`, `scope` (`queue`, `key`), `concurrency`, `rate`, `per`, `kind` (`bucket`, `window`), `uses` (`key`, "
-    "`running`, `waiting`, and with a rate `tokens`, `next_token_at`)",
+    "as `limit list`",
 };
 
 }  // namespace dagverk::app

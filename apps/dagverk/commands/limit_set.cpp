@@ -46,15 +46,16 @@ const Command limit_set_command{
 const Command queue_limit_command{
     {.name = "queue limit",
      .arguments = "NAME",
-     .summary = "Limits how many jobs of a queue run at once, or begin in a time.",
+     .summary = "Limits how many jobs of a queue run at once, begin in a time, or wait.",
      .arguments_min = 1,
      .arguments_max = 1,
      .options = limit_options,
      .notes = "The same as limit set queue:NAME; limit remove queue:NAME ends it. It binds all\n"
-              "workers of the store together.",
-     .examples = "  dagverk queue limit mail --concurrency 5\n  dagverk queue limit mail --rate 100/1m"},
+              "workers of the store together. What is not named is not limited any more.",
+     .examples = "  dagverk queue limit mail --concurrency 5 --rate 100/1m\n"
+                 "  dagverk queue limit mail --max-waiting 10000 --when-full drop-oldest"},
     run_queue_limit,
-    "2 a part is out of its range; 4 there are 1000 limits already",
+    "2 a part is out of its range; 4 there are 1000 limits already, or two queues would divert in a chain",
     "`limit`, `outcome`: `set`, `unchanged`",
 };
 

@@ -20,7 +20,8 @@ ExitCode run_queue_show(const ParsedLine& line, Output& out) {
   const std::pair<std::string_view, std::uint64_t> others[] = {
       {"discarded", counts.discarded}, {"expired", counts.expired},     {"deleted", counts.deleted},
       {"trimmed", counts.trimmed},     {"rescued", counts.rescued},     {"quarantined", counts.quarantined},
-      {"moved_in", counts.moved_in},   {"moved_out", counts.moved_out},
+      {"moved_in", counts.moved_in},   {"moved_out", counts.moved_out}, {"refused", counts.refused},
+      {"dropped", counts.dropped},     {"diverted", counts.diverted},
   };
   if (out.json()) {
     JsonObject object = queue_json(*queue, now);
@@ -57,7 +58,7 @@ const Command queue_show_command{
     run_queue_show,
     "3 no such queue",
     "as `queue list`, and `discarded`, `expired`, `deleted`, `trimmed`, `rescued`, `quarantined`, `moved_in`, "
-    "`moved_out`, `balanced`",
+    "`moved_out`, `refused`, `dropped`, `diverted`, `balanced`",
 };
 
 }  // namespace dagverk::app
