@@ -157,8 +157,8 @@ class JobStore {
   // --- limits ---
 
   /// Sets a limit of that scope and name, or changes it; what is used of it stays used. Holds from the next take on:
-  /// what runs goes on, and of a bound from the next enqueue on: what waits stays. Makes the queue known that it diverts
-  /// to. False: it was just so before. Repeating is safe. Errors: `invalid_argument`; `refused` when there are
+  /// what runs goes on, and of a bound from the next enqueue on: what waits stays. Makes the queue known that it
+  /// diverts to. False: it was just so before. Repeating is safe. Errors: `invalid_argument`; `refused` when there are
   /// limit_count_limit others, or too many queues, or of two queues one diverts to the other, which diverts itself.
   [[nodiscard]] virtual Reply<bool> put_limit(Limit limit) = 0;
 

@@ -59,9 +59,9 @@ enum class WhenFull : std::uint8_t {
 ///
 /// Semantics: counts ready jobs, and is kept where an enqueue would add one. Whatever the store has promised to keep
 ///            comes back above the bound: jobs whose time has come, or was brought forward, or that were given back,
-///            rescued, retried, moved or imported, and those that a cron entry enqueues. Of a queue above its bound one job is dropped for each
-///            that comes in. That is the one which would be taken next of those with the lowest priority.
-///            A diverted job that finds the other queue at its own bound follows that one's rule.
+///            rescued, retried, moved or imported, and those that a cron entry enqueues. Of a queue above its bound
+///            one job is dropped for each that comes in: of those with the lowest priority the one which would be
+///            taken next. A diverted job that finds the other queue at its own bound follows that one's rule.
 struct QueueBound {
   std::int64_t most = 1;  ///< 1..queue_bound_limit
   WhenFull when_full = WhenFull::refuse;

@@ -61,8 +61,8 @@ std::optional<jobs::HeldLock> read_lock(std::string_view key, std::string_view t
 }  // namespace
 
 /// `jobs`: whose payloads are elements, some with unique keys, or for queues with bounds. Holders that are to be pushed
-/// aside are looked for first, and elements made for other queues; the script makes sure that all is still so, or changes
-/// nothing.
+/// aside are looked for first, and elements made for other queues; the script makes sure that all is still so, or
+/// changes nothing.
 Engine::Outcomes Engine::enqueue_apart(std::vector<EnqueueRequest> jobs) {
   std::vector<std::optional<Aside>> asides(jobs.size());
   std::vector<Diversion> diversions(jobs.size());

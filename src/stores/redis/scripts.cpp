@@ -65,7 +65,8 @@ end
 // jid is remembered, it becomes the one before, and that is dropped: so a jid is known at least that long after the
 // last change of its job, and nothing stays for ever of jobs that others have taken. All other jobs have a key per jid,
 // which expires. A jid is in one of these three places at most. `turn` (seconds to remember a jid) comes before what
-// puts one into a hash, and tells whether any queue has a bound (`bounded`); `forget` takes a list of jids, at most 1000.
+// puts one into a hash, and tells whether any queue has a bound (`bounded`); `forget` takes a list of jids, at most
+// 1000.
 constexpr std::string_view jids_text = R"lua(
 local turned, bounded = false, false
 local function turn(memory)

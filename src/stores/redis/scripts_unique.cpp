@@ -132,12 +132,13 @@ local function jid_of(element)
 end
 )lua";
 
-// Enqueues a batch in which jobs have unique keys, or queues have bounds, as one step. Whose key another job holds stays out, or pushes that
-// one aside; where the other one waits is for the caller to find. If that is not known of one of them, or is so no
-// longer, nothing has changed, and the answer is 0, then the numbers of those jobs and who holds their keys. Nor has
-// it when some may have to go into another queue, and their elements of there are not among the arguments: 3, then the
-// numbers of those jobs and the queues. Else it is 1, or 2 when none of their queues has a bound; then for each job 0
-// duplicate, 1 done, 2 another holds its key, 3 the other one has its time now, 4 its queue is full.
+// Enqueues a batch in which jobs have unique keys, or queues have bounds, as one step. Whose key another job holds
+// stays out, or pushes that one aside; where the other one waits is for the caller to find. If that is not known of
+// one of them, or is so no longer, nothing has changed, and the answer is 0, then the numbers of those jobs and who
+// holds their keys. Nor has it when some may have to go into another queue, and their elements of there are not among
+// the arguments: 3, then the numbers of those jobs and the queues. Else it is 1, or 2 when none of their queues has a
+// bound; then for each job 0 duplicate, 1 done, 2 another holds its key, 3 the other one has its time now, 4 its
+// queue is full.
 // Arguments: seconds to remember a jid, jobs. Per job: jid, queue, element, score (empty: now), seconds to remember the
 // jid where it waits, whether to write a row, class, detail; key (empty: none), until, expiry in microseconds, conflict
 // (f refuse, p replace, s reschedule), detail of the row of the one pushed aside, who that is (empty: not known yet);
