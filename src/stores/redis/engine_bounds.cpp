@@ -2,8 +2,6 @@
 
 #include "stores/redis/engine.hpp"
 
-#include <algorithm>
-
 namespace dagverk::stores::redis {
 
 using jobs::EnqueueRequest;
@@ -19,8 +17,10 @@ constexpr std::size_t known_bounds_limit = 1000;
 bool Engine::knows_bound_of(const std::vector<EnqueueRequest>& jobs) {
   if (!some_bounded_.load(std::memory_order_relaxed)) return false;
   const MutexLock lock(enqueue_mutex_);
-  return std::ranges::any_of(
-      jobs, [this](const EnqueueRequest& job) { return !job.due && bounded_queues_.contains(job.queue); });
+  for (const EnqueueRequest& job : jobs) {
+    if (!job.due && bounded_queues_.contains(job.queue)) return true;
+  }
+  return false;
 }
 
 void Engine::note_bound(std::string_view queue) {
