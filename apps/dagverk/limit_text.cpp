@@ -44,20 +44,12 @@ Result<jobs::Rate> rate_of(std::string_view text, std::optional<std::string_view
 }
 
 Result<jobs::QueueBound> bound_of(std::string_view most, std::optional<std::string_view> rule) {
-  constexpr std::string_view divert = "divert:";
-  constexpr std::string_view words[] = {"refuse", "drop-oldest", "divert:QUEUE"};
   jobs::QueueBound bound;
   const auto number = whole("max-waiting", most);
   if (!number) return number.error();
   bound.most = *number;
-  if (!rule || *rule == "refuse") return bound;
-  bound.when_full = *rule == "drop-oldest" ? jobs::WhenFull::drop_oldest : jobs::WhenFull::divert;
-  if (bound.when_full == jobs::WhenFull::drop_oldest) return bound;
-  if (rule->starts_with(divert) && rule->size() > divert.size()) {
-    bound.divert_to = rule->substr(divert.size());
-    return bound;
-  }
-  const auto near = worker::nearest_word(*rule, words);
+  if (!rule || worker::read_when_full(*rule, bound)) return bound;
+  const auto near = worker::nearest_word(*rule, worker::when_full_words);
   return Error(ErrorCode::invalid_argument, concat("--when-full: got \"", worker::printable(*rule, 60), "\"; ",
                                                    near ? concat("did you mean \"", *near, "\"? ") : std::string(),
                                                    "allowed: refuse, drop-oldest, divert:QUEUE"));
@@ -110,11 +102,7 @@ Result<jobs::LimitInfo> limit_named(Session& session, std::string_view word) {
 
 std::string rate_text(const jobs::Limit& limit) { return limit.rate ? worker::rate_text(*limit.rate) : "-"; }
 
-std::string bound_text(const jobs::Limit& limit) {
-  if (!limit.bound) return "-";
-  return concat(limit.bound->most, " ", to_string(limit.bound->when_full), limit.bound->divert_to.empty() ? "" : ":",
-                limit.bound->divert_to);
-}
+std::string bound_text(const jobs::Limit& limit) { return limit.bound ? worker::bound_text(*limit.bound) : "-"; }
 
 JsonObject limit_json(const jobs::LimitInfo& info) {
   JsonObject object;

@@ -8,7 +8,7 @@
 namespace dagverk::worker {
 namespace {
 
-constexpr std::string_view limit_keys[] = {"concurrency", "rate", "kind"};
+constexpr std::string_view limit_keys[] = {"concurrency", "rate", "kind", "max_waiting", "when_full"};
 constexpr std::string_view rate_allowed = R"(a count and a time, such as "100/1m")";
 
 class LimitSection : FileReader {
@@ -41,6 +41,7 @@ class LimitSection : FileReader {
       good = read_key(settings.limit, concat(prefix, ".", key), key, *node) && good;
     }
     if (const auto* const kind = table.get("kind")) good = read_kind(settings.limit, prefix, *kind) && good;
+    if (const auto* const rule = table.get("when_full")) good = read_rule(settings.limit, prefix, *rule) && good;
     if (!good) return;
     if (const auto allowed = jobs::check(settings.limit); !allowed) {
       return mistake(table, prefix, allowed.error().message());
@@ -54,12 +55,16 @@ class LimitSection : FileReader {
       const auto* number = node.as_integer();
       if (number == nullptr) return wrong(node, full_key, "a whole number from 1 to 1000000"), false;
       limit.concurrency = number->get();
+    } else if (key == "max_waiting") {
+      const auto* number = node.as_integer();
+      if (number == nullptr) return wrong(node, full_key, "a whole number from 1 to 1000000000"), false;
+      limit.bound.emplace().most = number->get();
     } else if (key == "rate") {
       const auto* text = node.as_string();
       const auto rate = text == nullptr ? Error(ErrorCode::invalid_argument) : parse_rate(text->get());
       if (!rate) return wrong(node, full_key, rate_allowed), false;
       limit.rate = *rate;
-    } else if (key != "kind") {
+    } else if (key != "kind" && key != "when_full") {
       return unknown_key(node, full_key, key, limit_keys), false;
     }
     return true;
@@ -73,6 +78,14 @@ class LimitSection : FileReader {
     if (!kind) return wrong(node, concat(prefix, ".kind"), "bucket, window"), false;
     limit.rate->kind = *kind;
     return true;
+  }
+
+  bool read_rule(jobs::Limit& limit, const std::string& prefix, const toml::node& node) {
+    const std::string key = concat(prefix, ".when_full");
+    if (!limit.bound) return mistake(node, key, "is one of a max_waiting; name that, too"), false;
+    const auto* text = node.as_string();
+    if (text != nullptr && read_when_full(text->get(), *limit.bound)) return true;
+    return wrong(node, key, "refuse, drop-oldest, divert:QUEUE"), false;
   }
 
   std::vector<LimitSettings>& into_;

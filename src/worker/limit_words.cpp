@@ -10,6 +10,7 @@ namespace dagverk::worker {
 namespace {
 
 constexpr std::string_view queue_mark = "queue:";
+constexpr std::string_view divert_mark = "divert:";
 
 }  // namespace
 
@@ -41,6 +42,25 @@ Result<jobs::Rate> parse_rate(std::string_view text) {
 
 std::string rate_text(const jobs::Rate& rate) {
   return concat(rate.count, "/", duration_text(rate.per), " ", to_string(rate.kind));
+}
+
+bool read_when_full(std::string_view word, jobs::QueueBound& into) {
+  const bool diverts = word.size() > divert_mark.size() && word.starts_with(divert_mark);
+  if (diverts) {
+    into.when_full = jobs::WhenFull::divert;
+  } else if (word == to_string(jobs::WhenFull::drop_oldest)) {
+    into.when_full = jobs::WhenFull::drop_oldest;
+  } else if (word == to_string(jobs::WhenFull::refuse)) {
+    into.when_full = jobs::WhenFull::refuse;
+  } else {
+    return false;
+  }
+  into.divert_to = diverts ? word.substr(divert_mark.size()) : std::string_view();
+  return true;
+}
+
+std::string bound_text(const jobs::QueueBound& bound) {
+  return concat(bound.most, " ", to_string(bound.when_full), bound.divert_to.empty() ? "" : ":", bound.divert_to);
 }
 
 }  // namespace dagverk::worker

@@ -205,8 +205,9 @@ TEST_F(Dagverk, a_bulk_enqueues_the_good_lines_and_names_the_others) {
             "\"j1\"}\n{\"class\":\"Slow\",\"args\":[]}");
   const Outcome mixed = run({"enqueue", "--bulk", "jobs.jsonl", "--json"});
   EXPECT_EQ(mixed.code, 5);
-  EXPECT_EQ(mixed.out, R"({"enqueued":2,"scheduled":1,"malformed":3,"duplicates":1,"refused":0,"locked":0,"rescheduled":0})"
-                       "\n");
+  EXPECT_EQ(mixed.out,
+            R"({"enqueued":2,"scheduled":1,"malformed":3,"duplicates":1,"refused":0,"locked":0,"rescheduled":0})"
+            "\n");
   EXPECT_TRUE(contains(mixed.err, "error: jobs.jsonl:2: missing \"args\"\n")) << mixed.err;
   EXPECT_TRUE(contains(mixed.err, "error: jobs.jsonl:3: "));
   EXPECT_TRUE(contains(mixed.err, "error: jobs.jsonl:5: is larger than 1 MiB\n"));
@@ -681,14 +682,15 @@ TEST_F(Dagverk, what_is_enqueued_has_the_unique_key_and_the_limit_that_its_class
                       R"({"class":"Report","args":["new"]})");
   const Outcome bulk = run({"enqueue", "--bulk", "jobs.jsonl", "--json"});
   EXPECT_EQ(bulk.code, 5);
-  EXPECT_EQ(bulk.out, R"({"enqueued":1,"scheduled":0,"malformed":0,"duplicates":0,"refused":0,"locked":1,"rescheduled":0})"
-                      "\n");
+  EXPECT_EQ(bulk.out,
+            R"({"enqueued":1,"scheduled":0,"malformed":0,"duplicates":0,"refused":0,"locked":1,"rescheduled":0})"
+            "\n");
   EXPECT_TRUE(contains(bulk.err, "error: jobs.jsonl:1: another job holds its unique key\n")) << bulk.err;
 }
 
 TEST_F(Dagverk, a_worker_puts_the_limits_of_its_file_when_it_starts_and_reads_it_again) {
   write("dagverk.toml", "store = \"sqlite:jobs.db\"\n[limits.api]\nrate = \"100/1m\"\n");
-  EXPECT_TRUE(contains(run({"config", "check"}).out, "limit  api 100/1m bucket\n")) << run({"config", "check"}).out;
+  EXPECT_TRUE(contains(run({"config", "check"}).out, "limit  api: 100/1m bucket\n")) << run({"config", "check"}).out;
   EXPECT_EQ(run({"limit", "set", "mine", "--concurrency", "7"}).code, 0);
   Child worker(command({"work", "--json"}), world_);
   ASSERT_NE(worker.read_until("\"QueueRunning\""), "");

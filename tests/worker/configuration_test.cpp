@@ -252,10 +252,11 @@ TEST_F(ConfigurationTest, limits_and_unique_keys_are_read_and_their_mistakes_tol
   write(
       "[limits.api]\nkind = \"window\"\nrate = \"1000/1h\"\n[limits.\"queue:mail\"]\nconcurrency = 5\nrate = "
       "\"100/1m\"\n"
-      "[jobs.Sync]\nrun = [\"true\"]\nlimit = \"api:{1}\"\nunique = { until = \"started\", for = \"2h\", conflict = "
+      "[limits.\"queue:slow\"]\nwhen_full = \"divert:rest\"\nmax_waiting = 1000\n[jobs.Sync]\nrun = [\"true\"]\nlimit "
+      "= \"api:{1}\"\nunique = { until = \"started\", for = \"2h\", conflict = "
       "\"replace\" }\n[jobs.Report]\nrun = [\"true\"]\nlimit = \"api\"\nunique = { key = \"report\" }\n");
   const Configuration configuration = load();
-  ASSERT_EQ(configuration.limits.size(), 2U);
+  ASSERT_EQ(configuration.limits.size(), 3U);
   EXPECT_EQ(configuration.limits[0].limit,
             (jobs::Limit{
                 .scope = jobs::LimitScope::key, .name = "api", .rate = jobs::Rate{1000, 1h, jobs::RateKind::window}}));
@@ -264,6 +265,10 @@ TEST_F(ConfigurationTest, limits_and_unique_keys_are_read_and_their_mistakes_tol
                                                         .concurrency = 5,
                                                         .rate = jobs::Rate{100, 1min, jobs::RateKind::token_bucket}}));
   EXPECT_EQ(configuration.limits[1].place, "dagverk.toml:4");
+  EXPECT_EQ(configuration.limits[2].limit,
+            (jobs::Limit{.scope = jobs::LimitScope::queue,
+                         .name = "slow",
+                         .bound = jobs::QueueBound{1000, jobs::WhenFull::divert, "rest"}}));
   const jobs::JobOptions& sync = configuration.find_job("Sync")->options;
   EXPECT_EQ(sync.limit, "api");
   EXPECT_EQ(sync.limit_argument, 1U);
@@ -292,6 +297,10 @@ TEST_F(ConfigurationTest, limits_and_unique_keys_are_read_and_their_mistakes_tol
       {"[limits.api]\nrate = \"1/1s\"\nkind = \"sliding\"",
        "dagverk.toml:3: limits.api.kind: got \"sliding\"; allowed: bucket, window"},
       {"[limits.api]\nrat = \"1/1s\"", "dagverk.toml:2: limits.api.rat: no such key; did you mean rate?"},
+      {"[limits.\"queue:a\"]\nmax_waiting = 5\nwhen_full = \"drop\"",
+       "dagverk.toml:3: limits.queue:a.when_full: got \"drop\"; allowed: refuse, drop-oldest, divert:QUEUE"},
+      {"[limits.\"queue:a\"]\nconcurrency = 5\nwhen_full = \"refuse\"",
+       "dagverk.toml:3: limits.queue:a.when_full: is one of a max_waiting; name that, too"},
       {job + "limit = \"api:customer\"",
        "dagverk.toml:3: jobs.A.limit: got \"api:customer\"; allowed: \"NAME\" of a limit, or \"NAME:{0}\" for each "
        "value of an "

@@ -112,16 +112,21 @@ std::string limits_json(const worker::Configuration& configuration) {
     object.text("limit", worker::limit_word(limit.limit));
     if (limit.limit.concurrency) object.number("concurrency", static_cast<std::uint64_t>(*limit.limit.concurrency));
     if (limit.limit.rate) object.text("rate", worker::rate_text(*limit.limit.rate));
+    if (limit.limit.bound) object.text("bound", worker::bound_text(*limit.limit.bound));
     all.push_back(object.text("place", limit.place).str());
   }
   return json_list(all);
 }
 
-/// `api 5 at once, 100/1m bucket`.
+/// `queue:mail: 5 at once, 100/1m bucket, waiting 1000 refuse`.
 std::string limit_line(const jobs::Limit& limit) {
-  const std::string slots = limit.concurrency ? concat(" ", *limit.concurrency, " at once") : std::string();
-  const std::string rate = limit.rate ? concat(slots.empty() ? " " : ", ", worker::rate_text(*limit.rate)) : "";
-  return concat(worker::limit_word(limit), slots, rate);
+  std::vector<std::string> parts;
+  if (limit.concurrency) parts.push_back(concat(*limit.concurrency, " at once"));
+  if (limit.rate) parts.push_back(worker::rate_text(*limit.rate));
+  if (limit.bound) parts.push_back(concat("waiting ", worker::bound_text(*limit.bound)));
+  std::string text = concat(worker::limit_word(limit), ":");
+  for (std::size_t index = 0; index < parts.size(); ++index) text += concat(index == 0 ? " " : ", ", parts[index]);
+  return text;
 }
 
 std::string origins_json(const worker::Configuration& configuration) {

@@ -24,4 +24,11 @@ struct LimitName {
 /// `100/1m bucket`.
 [[nodiscard]] std::string rate_text(const jobs::Rate& rate);
 
+/// What becomes of a job for which there is no room: `refuse`, `drop-oldest` or `divert:QUEUE`. Whatever else leaves
+/// `into` alone, and is false.
+[[nodiscard]] bool read_when_full(std::string_view word, jobs::QueueBound& into);
+inline constexpr std::string_view when_full_words[] = {"refuse", "drop-oldest", "divert:QUEUE"};
+/// `10000 divert:slow`.
+[[nodiscard]] std::string bound_text(const jobs::QueueBound& bound);
+
 }  // namespace dagverk::worker
