@@ -129,8 +129,16 @@ end
 local function limit_key_of(element)
   if string.sub(element, 1, 1) ~= '\30' then
     if not marked(element) then return nil end
-    local key = string.match(element, '^{[^%[{\\]*,"limit_key":"([^"\\]*)"')
-    if key then return key end
+    local name = ',"limit_key":"'
+    local before = string.find(element, name, 2, true)
+    if before then
+      local first = before + #name
+      local key = string.sub(element, first, (string.find(element, '"', first, true) or 0) - 1)
+      local list, object = string.find(element, '[', 2, true), string.find(element, '{', 2, true)
+      local nested = list and list < before or object and object < before
+      local escape = string.find(element, '\\', 2, true)
+      if not nested and not (escape and escape < first + #key) then return key end
+    end
   end
   return (key_of(element))
 end

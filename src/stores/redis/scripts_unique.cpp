@@ -51,17 +51,21 @@ local function free_locks(jids, what)
   for index, held in ipairs(redis.call('HMGET', 'dagverk:unique:held', unpack(jids))) do
     if held then
       local place = #keys + 1
-      shas[place], keys[place] = string.match(held, '^(%x*) (.*)$')
+      local blank = string.find(held, ' ', 1, true)
+      shas[place], keys[place] = string.sub(held, 1, blank - 1), string.sub(held, blank + 1)
       holders[place] = jids[index]
     end
   end
   if #keys == 0 then return end
   local dropped, forgotten, started = {}, {}, {}
   for place, lock in ipairs(redis.call('HMGET', 'dagverk:unique', unpack(keys))) do
-    local long, holder = string.match(lock or '', '^(%d) %-?%d+ %-?%d+ (.*)$')
-    local its_own = holder == holders[place]
-    if its_own and tonumber(long) <= what then dropped[#dropped + 1] = keys[place] end
-    if not its_own or tonumber(long) <= what then
+    -- Its holder is what follows the third blank: patterns cost more than all the rest here.
+    local second = lock and string.find(lock, ' ', 3, true)
+    local third = second and string.find(lock, ' ', second + 1, true)
+    local its_own = third and string.sub(lock, third + 1) == holders[place]
+    local freed = its_own and tonumber(string.sub(lock, 1, 1)) <= what
+    if freed then dropped[#dropped + 1] = keys[place] end
+    if not its_own or freed then
       forgotten[#forgotten + 1] = holders[place]
       if shas[place] ~= '' then started[#started + 1] = shas[place] end
     end
