@@ -134,6 +134,35 @@ TEST_F(RedisStoreTest, a_job_stands_where_sidekiq_looks_for_it_byte_for_byte) {
   EXPECT_GT(number(RedisCommand("TTL", "stat:processed:2026-11-20")), 157'000'000);
 }
 
+TEST_F(RedisStoreTest, a_limit_key_is_found_wherever_a_payload_says_it_and_not_where_its_arguments_do) {
+  const std::vector<std::string> says = {
+      R"("limit_key":"api:a","args":[{"x":1,"limit_key":"other:1"}])",
+      R"("args":[{"x":1,"limit_key":"other:1"}],"limit_key":"api:a")",
+      R"("meta":{"x":1,"limit_key":"other:1"},"limit_key":"api:a","args":[])",
+      R"("note":"[{,\"limit_key\":\"other:1\"","limit_key":"api:a","args":[])",
+      R"("limit_key":"api:\u0061","args":[])",
+  };
+  std::vector<jobs::EnqueueRequest> jobs;
+  for (const std::string& members : says) {
+    jobs::EnqueueRequest& one = jobs.emplace_back(job(concat("jid", jobs.size())));
+    one.payload = concat(R"({"queue":"default",)", members, R"(,"class":"Resize","jid":")", one.jid, R"("})");
+    one.limit_key = "api:a";
+  }
+  expect_all_done(store_->enqueue(jobs));
+  for (const std::string& element : texts(RedisCommand("LRANGE", "queue:default", 0, -1))) {
+    EXPECT_TRUE(element.starts_with('{')) << "the payload itself: " << element;
+  }
+  const auto taken = take(node());
+  ASSERT_EQ(taken.size(), says.size());
+  EXPECT_EQ(texts(RedisCommand("HGETALL", "dagverk:limit:used")),
+            (std::vector<std::string>{"api:a", concat(says.size())}));
+  EXPECT_EQ(texts(RedisCommand("HVALS", "dagverk:limit:runs")), std::vector<std::string>(says.size(), "api:a"));
+  std::vector<Settlement> ends;
+  for (const jobs::TakenJob& one : taken) ends.push_back(Settlement::finish(one.token));
+  expect_all_done(store_->settle(std::move(ends)));
+  EXPECT_EQ(number(RedisCommand("EXISTS", "dagverk:limit:used", "dagverk:limit:runs")), 0);
+}
+
 TEST_F(RedisStoreTest, what_sidekiq_and_verk_recorded_goes_through_byte_for_byte) {
   std::ifstream file(DAGVERK_WIRE_VECTORS);
   std::stringstream text;
