@@ -369,7 +369,7 @@ TEST(EnqueueBuffer, a_queue_at_its_bound_is_an_answer_and_the_job_is_put_aside) 
   ASSERT_TRUE(world.enqueue("a", "small"));
   const auto full = world.enqueue("b", "small");
   ASSERT_FALSE(full);
-  EXPECT_EQ(full.error().code(), ErrorCode::queue_full) << "the store is there, and says so at once";
+  EXPECT_EQ(full.error().code(), ErrorCode::refused) << "the store is there, and says so at once";
   EXPECT_NE(full.error().message().find("queue small is full: its bound of 1 waiting jobs"), std::string_view::npos);
   EXPECT_EQ(world.buffer->stats().waiting, 0U);
 

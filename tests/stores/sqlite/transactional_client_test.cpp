@@ -186,7 +186,7 @@ TEST_F(SqliteTransactional, a_queue_at_its_bound_refuses_inside_a_transaction_wh
   ASSERT_TRUE(client_->enqueue(job));
   const auto full = client_->enqueue(job);
   ASSERT_FALSE(full);
-  EXPECT_EQ(full.error().code(), ErrorCode::queue_full);
+  EXPECT_EQ(full.error().code(), ErrorCode::refused);
   EXPECT_TRUE(full.error().message().contains("its bound of 1 waiting jobs is reached")) << full.error().message();
   EXPECT_TRUE(client_->enqueue_at(job, system_clock().wall_now() + 1h)) << "for later there is room";
   ASSERT_EQ(application_.execute("COMMIT"), SQLITE_OK);
