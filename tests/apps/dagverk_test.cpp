@@ -401,7 +401,9 @@ TEST_P(DagverkOnBothStores, a_queue_with_a_bound_refuses_drops_or_diverts_and_sa
         "{\"class\":\"A\",\"args\":[],\"queue\":\"other\"}\n{\"class\":\"A\",\"args\":[],\"queue\":\"mail\"}\n");
   const Outcome bulk = run({"enqueue", "--bulk", "jobs.jsonl", "--json"});
   EXPECT_EQ(bulk.code, 5);
-  EXPECT_EQ(bulk.out, "{\"enqueued\":1,\"scheduled\":0,\"malformed\":0,\"duplicates\":0,\"refused\":1}\n");
+  EXPECT_EQ(bulk.out,
+            "{\"enqueued\":1,\"scheduled\":0,\"malformed\":0,\"duplicates\":0,\"refused\":1,\"locked\":0,"
+            "\"rescheduled\":0}\n");
   EXPECT_TRUE(contains(bulk.err, "error: jobs.jsonl:2: queue mail is full: its bound of 1")) << bulk.err;
 
   EXPECT_EQ(run({"queue", "limit", "mail", "--max-waiting", "1", "--when-full", "divert:spare", "-c", "2"}).out,
