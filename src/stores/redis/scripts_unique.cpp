@@ -49,9 +49,9 @@ local function free_locks(jids, what)
   if #jids == 0 or not some_held() then return end
   local keys, holders, shas = {}, {}, {}
   for index, held in ipairs(redis.call('HMGET', 'dagverk:unique:held', unpack(jids))) do
-    if held then
+    local blank = held and string.find(held, ' ', 1, true)
+    if blank then
       local place = #keys + 1
-      local blank = string.find(held, ' ', 1, true)
       shas[place], keys[place] = string.sub(held, 1, blank - 1), string.sub(held, blank + 1)
       holders[place] = jids[index]
     end
@@ -63,7 +63,7 @@ local function free_locks(jids, what)
     local second = lock and string.find(lock, ' ', 3, true)
     local third = second and string.find(lock, ' ', second + 1, true)
     local its_own = third and string.sub(lock, third + 1) == holders[place]
-    local freed = its_own and tonumber(string.sub(lock, 1, 1)) <= what
+    local freed = its_own and (tonumber(string.sub(lock, 1, 1)) or 0) <= what
     if freed then dropped[#dropped + 1] = keys[place] end
     if not its_own or freed then
       forgotten[#forgotten + 1] = holders[place]
