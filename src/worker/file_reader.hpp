@@ -44,7 +44,8 @@ class FileReader {
                    std::span<const std::string_view> known) const;
 
   /// Nothing, and a mistake, unless it is a table.
-  const toml::table* table_or_mistake(const toml::node& node, std::string_view key, std::string_view allowed) const;
+  [[nodiscard]] const toml::table* table_or_mistake(const toml::node& node, std::string_view key,
+                                                    std::string_view allowed) const;
   /// None unless it is a list of texts without zero bytes.
   [[nodiscard]] static std::optional<std::vector<std::string>> texts(const toml::node& node);
 

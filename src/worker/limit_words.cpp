@@ -29,10 +29,10 @@ Result<jobs::Rate> parse_rate(std::string_view text) {
   const std::size_t slash = text.find('/');
   jobs::Rate rate;
   if (slash != std::string_view::npos) {
-    const char* const end = text.data() + slash;
-    const auto [read_to, fault] = std::from_chars(text.data(), end, rate.count);
+    const std::string_view count = text.substr(0, slash);
+    const auto [end, fault] = std::from_chars(count.data(), count.data() + count.size(), rate.count);
     const auto per = parse_duration(text.substr(slash + 1));
-    if (fault == std::errc() && read_to == end && per) {
+    if (fault == std::errc() && end == count.data() + count.size() && per) {
       rate.per = *per;
       return rate;
     }

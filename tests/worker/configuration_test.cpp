@@ -289,7 +289,7 @@ TEST_F(ConfigurationTest, limits_and_unique_keys_are_read_and_their_mistakes_tol
       {"[limits]\napi = 5",
        "dagverk.toml:2: limits.api: got 5; allowed: a table with concurrency = 5 or rate = \"100/1m\""},
       {"[limits.api]\nrate = \"100\"",
-       "dagverk.toml:2: limits.api.rate: got \"100\"; allowed: a count and a time, such as \"100/1m\""},
+       R"(dagverk.toml:2: limits.api.rate: got "100"; allowed: a count and a time, such as "100/1m")"},
       {"[limits.api]\nconcurrency = \"5\"",
        "dagverk.toml:2: limits.api.concurrency: got \"5\"; allowed: a whole number from 1 to 1000000"},
       {"[limits.api]\nconcurrency = 1\nkind = \"window\"",
@@ -306,11 +306,11 @@ TEST_F(ConfigurationTest, limits_and_unique_keys_are_read_and_their_mistakes_tol
        "value of an "
        "argument"},
       {job + "unique = true",
-       "dagverk.toml:3: jobs.A.unique: got true; allowed: a table such as { until = \"done\", for = \"1h\" }"},
+       R"(dagverk.toml:3: jobs.A.unique: got true; allowed: a table such as { until = "done", for = "1h" })"},
       {job + "unique = { until = \"later\" }",
        "dagverk.toml:3: jobs.A.unique.until: got \"later\"; allowed: started, done, period"},
       {job + "unique = { for = \"0s\" }",
-       "dagverk.toml:3: jobs.A.unique.for: got \"0s\"; allowed: a duration from \"1ms\" to \"366d\", such as \"24h\""},
+       R"(dagverk.toml:3: jobs.A.unique.for: got "0s"; allowed: a duration from "1ms" to "366d", such as "24h")"},
       {job + "unique = { conflicts = \"refuse\" }",
        "dagverk.toml:3: jobs.A.unique.conflicts: no such key; did you mean conflict?"},
   };
