@@ -112,19 +112,21 @@ class WarmEvents : public ::testing::Test {
 };
 
 constexpr std::uint64_t many = 1'000'000;
+// The request for them is a message: whether the last one's memory is back in time for it depends on who is faster.
+constexpr std::uint64_t request = 1;
 
 TEST_F(WarmEvents, broadcasts_cost_the_heap_nothing) {
   const auto source = runtime_.start<Source>(broadcast_dispatcher<Event>()).value();
   serve(source, 4);
   count(source, many, 4 * many);
-  EXPECT_EQ(count(source, many, 4 * many), 0U);
+  EXPECT_LE(count(source, many, 4 * many), request);
 }
 
 TEST_F(WarmEvents, events_that_are_shared_out_cost_the_heap_nothing) {
   const auto source = runtime_.start<Source>(demand_dispatcher<Event>()).value();
   serve(source, 4);
   count(source, many, many);
-  EXPECT_EQ(count(source, many, many), 0U);
+  EXPECT_LE(count(source, many, many), request);
 }
 
 TEST_F(WarmEvents, a_stage_between_two_costs_the_heap_next_to_nothing) {
