@@ -279,6 +279,18 @@ TEST_F(Dagverk, lists_have_a_form_for_people_one_for_scripts_and_one_for_program
   EXPECT_TRUE(run({"stats", "--json"}).out.ends_with("\"balanced\":true}\n"));
 }
 
+TEST_F(Dagverk, retrying_more_than_one_job_needs_a_yes) {
+  for (const std::string jid : {"j1", "j2", "j3"}) enqueue({"A", "--jid", jid, "--in", "1h"});
+  EXPECT_EQ(run({"job", "retry", "j1"}).out, "retried\n");
+  const Outcome refused = run({"job", "retry", "--all", "--state", "scheduled"});
+  EXPECT_EQ(refused.code, 4);
+  EXPECT_EQ(refused.err, "dagverk: retry: 2 jobs\ndagverk: error: to retry 2 jobs without a terminal, say --yes\n");
+  EXPECT_EQ(stat("scheduled"), 2);
+  EXPECT_EQ(run({"job", "retry", "--all", "--state", "scheduled", "--dry-run"}).code, 0);
+  EXPECT_EQ(run({"job", "retry", "--all", "--state", "scheduled", "--yes", "--quiet"}).out, "retried 2 jobs\n");
+  EXPECT_EQ(stat("ready"), 3);
+}
+
 TEST_F(Dagverk, deleting_more_than_one_job_needs_a_yes) {
   for (const std::string jid : {"j1", "j2", "j3"}) enqueue({"A", "--jid", jid});
   EXPECT_EQ(run({"job", "delete", "j1"}).out, "deleted\n");

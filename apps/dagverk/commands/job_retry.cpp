@@ -26,7 +26,9 @@ ExitCode run_job_retry(const ParsedLine& line, Output& out) {
   if (!session) return out.fail(session.error());
   const auto selection = select_jobs(**session, line, {JobState::dead});
   if (!selection) return out.fail(selection.error());
-  if (!confirmed(line, out, "retry", selection->jobs.size(), false)) return ExitCode::done;
+  if (!confirmed(line, out, "retry", selection->jobs.size(), true)) {
+    return line.has("dry-run") ? ExitCode::done : ExitCode::refused;
+  }
 
   Progress progress(out, "retry", selection->jobs.size());
   std::vector<jobs::ItemOutcome> outcomes;
@@ -52,9 +54,9 @@ const Command job_retry_command{
      .arguments_max = 1000,
      .options = bulk_options,
      .notes = "--all takes dead jobs, unless --state says otherwise.",
-     .examples = "  dagverk job retry 66aa0c2f41f3b5d8e9a7c1d2\n  dagverk job retry --all --class Checksum"},
+     .examples = "  dagverk job retry 66aa0c2f41f3b5d8e9a7c1d2\n  dagverk job retry --all --class Checksum --yes"},
     run_job_retry,
-    "3 none of the jobs is there; 4 it is running; 5 only some of them",
+    "3 none of the jobs is there; 4 it is running, or more than one and no --yes; 5 only some of them",
     "per job `jid` and `outcome`: `retried`, `missing`, `running`",
 };
 
