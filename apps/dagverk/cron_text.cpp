@@ -76,14 +76,4 @@ JsonObject cron_json(const jobs::CronEntry& entry, WallTime now) {
   return object;
 }
 
-void tell_cron(Output& out, std::string_view name, std::string_view outcome, std::string_view sentence) {
-  if (out.json()) {
-    out.print(JsonObject().text("name", name).text("outcome", outcome).str() + "\n");
-  } else if (out.plain()) {
-    out.print(concat(worker::printable(name), "\t", outcome, "\n"));
-  } else {
-    out.print(concat(worker::printable(name), ": ", sentence, "\n"));
-  }
-}
-
 }  // namespace dagverk::app

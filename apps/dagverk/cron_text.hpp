@@ -26,7 +26,4 @@ namespace dagverk::app {
 /// What `cron list` and `cron show` say of an entry.
 [[nodiscard]] JsonObject cron_json(const jobs::CronEntry& entry, WallTime now);
 
-/// One line: what became of the wish about an entry.
-void tell_cron(Output& out, std::string_view name, std::string_view outcome, std::string_view sentence);
-
 }  // namespace dagverk::app

@@ -133,16 +133,6 @@ JsonObject limit_json(const jobs::LimitInfo& info) {
   return object;
 }
 
-void tell_limit(Output& out, std::string_view word, std::string_view outcome, std::string_view sentence) {
-  if (out.json()) {
-    out.print(JsonObject().text("limit", word).text("outcome", outcome).str() + "\n");
-  } else if (out.plain()) {
-    out.print(concat(worker::printable(word), "\t", outcome, "\n"));
-  } else {
-    out.print(concat(worker::printable(word), ": ", sentence, "\n"));
-  }
-}
-
 ExitCode put_limit(Session& session, Output& out, const jobs::Limit& limit) {
   if (auto good = jobs::check(limit); !good) return out.fail(good.error());
   jobs::Limit put = limit;
@@ -157,7 +147,7 @@ ExitCode put_limit(Session& session, Output& out, const jobs::Limit& limit) {
   std::string says = slots;
   for (const std::string& part : {rate, bound}) says += concat(says.empty() || part.empty() ? "" : ", ", part);
   const std::string_view outcome = *changed ? "set" : "unchanged";
-  tell_limit(out, limit_word(limit), outcome, concat(outcome, ": ", says));
+  out.tell("limit", limit_word(limit), outcome, concat(outcome, ": ", says));
   return ExitCode::done;
 }
 

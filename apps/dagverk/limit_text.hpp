@@ -33,8 +33,6 @@ extern const std::span<const OptionSyntax> limit_options;
 [[nodiscard]] std::string bound_text(const jobs::Limit& limit);
 [[nodiscard]] JsonObject limit_json(const jobs::LimitInfo& info);
 
-/// One line: what became of a limit.
-void tell_limit(Output& out, std::string_view word, std::string_view outcome, std::string_view sentence);
 /// Puts it, and tells.
 [[nodiscard]] ExitCode put_limit(Session& session, Output& out, const jobs::Limit& limit);
 

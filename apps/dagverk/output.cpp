@@ -92,6 +92,16 @@ bool Output::print(std::string_view text) {
   return state_ == worker::Written::all;
 }
 
+void Output::tell(std::string_view member, std::string_view name, std::string_view outcome, std::string_view sentence) {
+  if (json_) {
+    print(JsonObject().text(member, name).text("outcome", outcome).str() + "\n");
+  } else if (plain_) {
+    print(concat(worker::printable(name), "\t", outcome, "\n"));
+  } else {
+    print(concat(worker::printable(name), ": ", sentence, "\n"));
+  }
+}
+
 void Output::heading(std::vector<std::string> cells) {
   if (json_ || plain_) return;
   has_heading_ = true;

@@ -49,6 +49,8 @@ class Output {
 
   /// Data as it is. Returns false when nobody reads any more: stop making more.
   bool print(std::string_view text);
+  /// What became of one thing: a JSON object with its name as `member`, a row with --plain, or a sentence.
+  void tell(std::string_view member, std::string_view name, std::string_view outcome, std::string_view sentence);
   /// One row of a table; the widths settle when the table ends.
   void heading(std::vector<std::string> cells);
   void row(std::vector<std::string> cells);

@@ -60,7 +60,7 @@ ExitCode run_cron_add(const ParsedLine& line, Output& out) {
   const std::string_view outcome = !*changed ? "unchanged" : known ? "changed" : "added";
   const std::vector<WallTime> next = next_slots(*entry, now, 1);
   const std::string due = next.empty() ? "never due again" : concat("due next at ", worker::utc_text(next.front()));
-  tell_cron(out, entry->name, outcome, concat(outcome, ", ", due));
+  out.tell("name", entry->name, outcome, concat(outcome, ", ", due));
   return ExitCode::done;
 }
 

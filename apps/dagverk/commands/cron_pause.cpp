@@ -28,7 +28,7 @@ ExitCode run_cron_pause(const ParsedLine& line, Output& out) {
   for (const std::string& name : line.arguments()) {
     const auto paused = (*session)->wait((*session)->store().pause_cron(name, by, reason));
     if (!paused) return out.fail(paused.error());
-    tell_cron(out, name, *paused ? "paused" : "unchanged", *paused ? "paused" : "was paused already");
+    out.tell("name", name, *paused ? "paused" : "unchanged", *paused ? "paused" : "was paused already");
   }
   return ExitCode::done;
 }
@@ -40,7 +40,7 @@ ExitCode run_cron_resume(const ParsedLine& line, Output& out) {
   for (const std::string& name : line.arguments()) {
     const auto resumed = (*session)->wait((*session)->store().resume_cron(name));
     if (!resumed) return out.fail(resumed.error());
-    tell_cron(out, name, *resumed ? "resumed" : "unchanged", *resumed ? "resumed" : "was not paused");
+    out.tell("name", name, *resumed ? "resumed" : "unchanged", *resumed ? "resumed" : "was not paused");
   }
   return ExitCode::done;
 }

@@ -23,7 +23,7 @@ ExitCode run_cron_remove(const ParsedLine& line, Output& out) {
   for (const std::string& name : line.arguments()) {
     const auto removed = (*session)->wait((*session)->store().remove_cron(name));
     if (!removed) return out.fail(removed.error());
-    tell_cron(out, name, *removed ? "removed" : "missing", *removed ? "removed" : "was gone already");
+    out.tell("name", name, *removed ? "removed" : "missing", *removed ? "removed" : "was gone already");
   }
   return ExitCode::done;
 }

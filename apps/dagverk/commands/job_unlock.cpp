@@ -3,10 +3,7 @@
 #include "selection.hpp"
 #include "session.hpp"
 
-#include "dagverk/base/concat.hpp"
-#include "dagverk/worker/terminal.hpp"
-
-#include <string_view>
+#include <string>
 
 namespace dagverk::app {
 namespace {
@@ -15,16 +12,6 @@ constexpr OptionSyntax bulk[] = {
     {'\0', "dry-run", {}, "only say how many it would be"},
     {'\0', "yes", {}, "do not ask"},
 };
-
-void tell(Output& out, std::string_view key, std::string_view outcome, std::string_view sentence) {
-  if (out.json()) {
-    out.print(JsonObject().text("key", key).text("outcome", outcome).str() + "\n");
-  } else if (out.plain()) {
-    out.print(concat(worker::printable(key), "\t", outcome, "\n"));
-  } else {
-    out.print(concat(worker::printable(key), ": ", sentence, "\n"));
-  }
-}
 
 ExitCode run_job_unlock(const ParsedLine& line, Output& out) {
   const auto session = Session::open(line, worker::MissingStore::refuse);
@@ -37,7 +24,7 @@ ExitCode run_job_unlock(const ParsedLine& line, Output& out) {
     const auto released = (*session)->wait((*session)->store().release_lock(key));
     if (!released) return out.fail(released.error());
     if (!*released) ++missing;
-    tell(out, key, *released ? "released" : "missing", *released ? "released" : "nobody holds it");
+    out.tell("key", key, *released ? "released" : "missing", *released ? "released" : "nobody holds it");
   }
   if (missing == 0) return ExitCode::done;
   return missing == line.arguments().size() ? ExitCode::not_found : ExitCode::some_failed;

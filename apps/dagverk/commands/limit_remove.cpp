@@ -27,7 +27,7 @@ ExitCode change_limits(const ParsedLine& line, Output& out, bool remove) {
                                               : store.reset_limit(limit.scope, limit.name));
     if (!done) return out.fail(done.error());
     const std::string_view outcome = !*done ? "missing" : remove ? "removed" : "reset";
-    tell_limit(out, word, outcome, *done ? outcome : "was gone already");
+    out.tell("limit", word, outcome, *done ? outcome : "was gone already");
   }
   return ExitCode::done;
 }
