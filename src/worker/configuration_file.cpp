@@ -1,4 +1,5 @@
 #include "worker/file_reader.hpp"
+#include "worker/local_socket.hpp"
 #include "worker/log_targets.hpp"
 #include "worker/settings.hpp"
 
@@ -25,22 +26,15 @@ constexpr std::string_view pool_keys[] = {"queues", "concurrency", "threads"};
 constexpr std::string_view pool_queues_allowed =
     R"(a list of queues: ["high", "low"] in strict order, [["high", 3], ["low", 1]] by weights from 1 to 1000)";
 
-struct Descriptor {
-  int number = -1;
-  ~Descriptor() {
-    if (number >= 0) ::close(number);
-  }
-};
-
 /// The file's bytes. It decides what is executed, so nobody but its owner may have written it.
 Result<std::string> read_guarded(const std::string& path, const std::string& shown_path) {
   const auto refuse = [&](std::string_view what) {
     return Error(ErrorCode::configuration, concat(printable(shown_path), ": ", what));
   };
-  Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
-  if (file.number < 0) return refuse(concat("cannot be read: ", std::strerror(errno)));
+  const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
+  if (!file) return refuse(concat("cannot be read: ", std::strerror(errno)));
   struct stat status{};
-  if (::fstat(file.number, &status) != 0) return refuse(concat("cannot be read: ", std::strerror(errno)));
+  if (::fstat(file.number(), &status) != 0) return refuse(concat("cannot be read: ", std::strerror(errno)));
   if (!S_ISREG(status.st_mode)) return refuse("is not a regular file");
   if ((status.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
     return refuse(concat("others than its owner may write it, and it decides what is executed; ", "type: chmod go-w ",
@@ -49,7 +43,7 @@ Result<std::string> read_guarded(const std::string& path, const std::string& sho
   std::string text;
   char buffer[65536];
   while (true) {
-    const ssize_t count = ::read(file.number, buffer, sizeof buffer);
+    const ssize_t count = ::read(file.number(), buffer, sizeof buffer);
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) return refuse(concat("cannot be read: ", std::strerror(errno)));
     if (count == 0) return text;

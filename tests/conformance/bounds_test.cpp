@@ -654,19 +654,7 @@ class BoundsRun {
 };
 
 TEST_P(Bounds, whatever_happens_no_enqueue_exceeds_a_bound_and_every_job_is_accounted_for) {
-  const bool quick = std::string_view(GetParam().name) == "memory";
-  const char* const given = std::getenv("DAGVERK_SEED");
-  const std::uint64_t first = given != nullptr ? std::strtoull(given, nullptr, 10) : 1;
-  const std::uint64_t seeds = given != nullptr ? 1 : quick ? 2000 : 10;
-  for (std::uint64_t seed = first; seed < first + seeds; ++seed) {
-    SCOPED_TRACE(concat("DAGVERK_SEED=", seed));
-    store_.reset();
-    world_ = GetParam().make();
-    BoundsRun run(*world_, seed);
-    for (int step = 0; step < 40 && !HasFailure(); ++step) run.step();
-    if (!HasFailure()) run.finish();
-    if (HasFailure()) return;
-  }
+  live<BoundsRun>(40, &BoundsRun::finish);
 }
 
 INSTANTIATE_TEST_SUITE_P(Stores, Bounds, testing::ValuesIn(all_stores),

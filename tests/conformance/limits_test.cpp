@@ -493,19 +493,7 @@ class LimitsRun {
 };
 
 TEST_P(JobStoreConformance, whoever_takes_and_dies_no_limit_is_exceeded_and_every_job_runs) {
-  const bool quick = std::string_view(GetParam().name) == "memory";
-  const char* const given = std::getenv("DAGVERK_SEED");
-  const std::uint64_t first = given != nullptr ? std::strtoull(given, nullptr, 10) : 1;
-  const std::uint64_t seeds = given != nullptr ? 1 : quick ? 2000 : 10;
-  for (std::uint64_t seed = first; seed < first + seeds; ++seed) {
-    SCOPED_TRACE(concat("DAGVERK_SEED=", seed));
-    store_.reset();
-    world_ = GetParam().make();
-    LimitsRun run(*world_, seed);
-    for (int step = 0; step < 25 && !HasFailure(); ++step) run.step();
-    run.drain();
-    if (HasFailure()) return;
-  }
+  live<LimitsRun>(25, &LimitsRun::drain);
 }
 
 TEST_P(JobStoreConformance, refuses_limits_that_let_nothing_run_or_mean_nothing) {
