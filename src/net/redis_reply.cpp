@@ -65,15 +65,23 @@ void append_shown(std::string& out, const RedisReply& reply) {
   }
 }
 
-/// The first word; of an error inside a script, as servers before 7.0 tell it, that error's own:
-/// `ERR Error running script (call to f_…): @user_script:1: -OOM command not allowed …`.
+/// The first word; of an error inside a script, as servers before 7.0 tell it, that error's own, if it has one:
+/// `ERR Error running script (call to f_…): @user_script:10: WRONGTYPE Operation …`, or with the place told twice, and
+/// `-OOM`.
 [[nodiscard]] std::string_view deciding_word(std::string_view text) noexcept {
-  constexpr std::string_view inner = ": -";
-  if (text.starts_with("ERR Error running script")) {
-    const std::size_t at = text.find(inner);
-    if (at != std::string_view::npos) text.remove_prefix(at + inner.size());
+  constexpr std::string_view place = "@user_script:";
+  const std::string_view outer = text.substr(0, text.find(' '));
+  const std::size_t at = text.starts_with("ERR Error running script") ? text.find(place) : std::string_view::npos;
+  if (at == std::string_view::npos) return outer;
+  text.remove_prefix(at);
+  while (text.starts_with(place)) {
+    text.remove_prefix(place.size());
+    text.remove_prefix(std::min(text.size(), text.find_first_not_of("0123456789: ")));
   }
-  return text.substr(0, text.find(' '));
+  if (text.starts_with('-')) text.remove_prefix(1);
+  const std::string_view inner = text.substr(0, text.find(' '));
+  const auto is_capital = [](char byte) { return byte >= 'A' && byte <= 'Z'; };
+  return !inner.empty() && std::ranges::all_of(inner, is_capital) ? inner : outer;
 }
 
 }  // namespace

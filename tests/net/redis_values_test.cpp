@@ -160,8 +160,13 @@ TEST(RedisReply, an_error_says_what_one_can_do) {
   // How Redis 6.2 tells of an error inside a script.
   EXPECT_EQ(code("ERR Error running script (call to f_1): @user_script:1: -OOM command not allowed"),
             ErrorCode::store_full);
+  EXPECT_EQ(code("ERR Error running script (call to f_1): @user_script:7: @user_script: 7: -MISCONF Errors writing"),
+            ErrorCode::store_full);
+  EXPECT_EQ(code("ERR Error running script (call to f_1): @user_script:10: WRONGTYPE Operation against a key"),
+            ErrorCode::wrong_type);
   EXPECT_EQ(code("ERR Error running script (call to f_1): @user_script:1: user_script:1: x"),
             ErrorCode::invalid_argument);
+  EXPECT_EQ(code("ERR Error running script (call to f_1): @user_script:1:"), ErrorCode::invalid_argument);
   EXPECT_EQ(redis_error("ERR \x1b[31m\n").message(), R"(Redis: ERR \x1b[31m\x0a)");
 }
 
