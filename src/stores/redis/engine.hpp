@@ -318,6 +318,7 @@ class Engine {
   Metrics metrics_;
   jobs::detail::NextTurn next_turn_;    // noted under mutex_
   std::atomic<bool> held_back_{false};  // whether the latest take has found a queue at its limit; relaxed: a hint
+  std::atomic<std::size_t> largest_taken_{0};  // bytes of the largest element of the latest take; relaxed: a hint
   Mutex beat_mutex_;
   std::unique_ptr<net::RedisClient> beat_client_ DAGVERK_GUARDED_BY(beat_mutex_);  // once made it stays
 

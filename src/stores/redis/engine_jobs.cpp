@@ -35,6 +35,7 @@ Engine::Reply<std::vector<jobs::TakenJob>> Engine::take(jobs::TakeRequest reques
   if (auto ok = check_batch("take: queues", request.queues.size()); !ok) co_return ok.error();
   net::RedisScriptCall call = call_of(scripts_->take);
   call.arg(request.node).arg(request.max).arg(jobs::take_size_limit).arg(ttl_until({}));
+  call.arg(largest_taken_.load(std::memory_order_relaxed));
   for (const std::string& queue : request.queues) call.arg(queue);
   Result<net::RedisReply> reply = co_await ask(std::move(call));
   if (!reply) co_return reply.error();
@@ -45,12 +46,14 @@ Engine::Reply<std::vector<jobs::TakenJob>> Engine::take(jobs::TakeRequest reques
   std::vector<jobs::TakenJob> taken;
   std::vector<std::string> jids;
   std::vector<std::string> limit_keys;
+  std::size_t largest = 0;
   note_limits(items[2].text() != "0", number_of(items[3].text()).value_or(0), now_us);
   for (std::size_t index = take_head; index + 3 <= items.size(); index += 3) {
     const std::string_view queue = items[index].text();
     auto execution = static_cast<std::uint64_t>(number_of(items[index + 1].text()).value_or(0));
     if (execution == 0) std::erase(request.queues, queue);  // paused, or full: what comes is no news
     for (const net::RedisReply& item : items[index + 2].items()) {
+      largest = std::max(largest, item.text().size());
       Element element = read_element(item.text(), queue, {}, options_.codec);
       jobs::TakenJob& job = taken.emplace_back();
       job.token = {request.node, execution, execution};
@@ -65,6 +68,7 @@ Engine::Reply<std::vector<jobs::TakenJob>> Engine::take(jobs::TakeRequest reques
       if (some_rescued) jids.push_back(job.jid);
     }
   }
+  if (largest > 0) largest_taken_.store(largest, std::memory_order_relaxed);
   {
     const MutexLock lock(mutex_);
     if (held_.size() > held_limit) held_.clear();

@@ -1,6 +1,7 @@
 #include "stores/redis/scripts.hpp"
 
 #include "stores/redis/scripts_limits.hpp"
+#include "stores/redis/scripts_quick.hpp"
 #include "stores/redis/scripts_unique.hpp"
 
 #include "dagverk/base/concat.hpp"
@@ -272,13 +273,14 @@ return outcomes
 // lease has run out, gets none. Foreign keys of a wrong type are passed over, and so are queues that are paused, or at
 // their limit, each of which is answered with execution 0. What is too large for a job goes to the dead set here and
 // now: no node ever loads it.
-// Arguments: node, jobs at most, bytes after which it stops, seconds to remember a jid, queues.
+// Arguments: node, jobs at most, bytes after which it stops, seconds to remember a jid, how large elements are at most
+// as far as anybody knows (0: nobody does), queues.
 constexpr std::string_view take_text = R"lua(
-local node, wanted, bytes, memory = arg(), tonumber(arg()), tonumber(arg()), tonumber(arg())
+local node, wanted, bytes, memory, largest = arg(), tonumber(arg()), tonumber(arg()), tonumber(arg()), tonumber(arg())
 local lease = redis.call('HGET', 'dagverk:node:' .. node, 'lease')
 if not lease or tonumber(lease) < now then return redis.error_reply('REFUSED node ' .. node .. ' is not registered, or its lease has run out') end
 local run = 'dagverk:run:' .. node
-local answer, size, largest, held_back = {int(now), '0', '0', '0'}, 0, 0, '0'
+local answer, size, held_back = {int(now), '0', '0', '0'}, 0, '0'
 local paused = redis.pcall('SMISMEMBER', 'paused', unpack(ARGV, at + 1))
 local names = at
 while at < #ARGV and wanted > 0 and size < bytes do
@@ -777,10 +779,11 @@ return 1
 constexpr std::string_view allow_oom = "#!lua flags=allow-oom\n";
 constexpr std::string_view allow_oom_before_7 = "redis.call('DEL', 'dagverk:none')\n";
 
-net::RedisScript script(std::string_view text, bool may_drain, bool drains, bool changes = true) {
+net::RedisScript script(std::string_view text, bool may_drain, bool drains, bool changes = true,
+                        std::string_view quick = {}) {
   const std::string_view first = !drains ? std::string_view() : may_drain ? allow_oom : allow_oom_before_7;
-  return net::RedisScript(
-      concat(first, "local oversize = ", element_size_limit, "\n", changes ? prelude : std::string_view(), text));
+  return net::RedisScript(concat(first, "local oversize = ", element_size_limit, "\n", quick,
+                                 changes ? prelude : std::string_view(), text));
 }
 
 }  // namespace
@@ -796,8 +799,10 @@ std::string admission_source() { return concat(jids_text, admission_text); }
 Scripts::Scripts(bool may_drain)
     : enqueue(script(concat(jids_text, admission_text, "local heed_bounds = true\n", enqueue_text), may_drain, false)),
       restore(script(concat(jids_text, admission_text, restore_text), may_drain, false)),
-      take(script(concat(jids_text, unique_source(), limits_source(), holding_source(), take_text), may_drain, true)),
-      change(script(concat(jids_text, unique_source(), limits_source(), change_text), may_drain, true)),
+      take(script(concat(jids_text, unique_source(), limits_source(), holding_source(), take_text), may_drain, true,
+                  true, quick_take_source())),
+      change(script(concat(jids_text, unique_source(), limits_source(), change_text), may_drain, true, true,
+                    quick_change_source())),
       slice(script(slice_text, may_drain, false, false)),
       peek(script(peek_text, may_drain, false, false)),
       node_register(script(node_register_text, may_drain, true)),
