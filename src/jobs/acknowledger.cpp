@@ -26,10 +26,57 @@ std::size_t size_of(const Settlement& settlement) {
   return (settlement.payload ? settlement.payload->size() : 0) + settlement.detail.size();
 }
 
+/// Stores a batch, however long it takes; settlements that can never be stored are replaced in it.
+Async<void> store(NodeEnvPtr env, ServerRef<Acknowledger> teller, Acknowledger::Stored& stored) {
+  Acknowledger::Batch& batch = stored.batch;
+  std::size_t count = batch.size();
+  bool degraded = false;
+  Backoff backoff;
+  while (stored.outcomes.size() < batch.size()) {
+    const std::size_t first = stored.outcomes.size();
+    count = std::min(count, batch.size() - first);
+    std::vector<Settlement> settlements;
+    settlements.reserve(count);
+    for (std::size_t index = first; index < first + count; ++index) settlements.push_back(batch[index].settlement);
+    Result<std::vector<ItemOutcome>> outcomes = co_await env->store.settle(std::move(settlements));
+    if (outcomes) {
+      stored.outcomes.insert(stored.outcomes.end(), outcomes->begin(), outcomes->end());
+      degraded = false;
+      backoff.reset();
+      continue;
+    }
+    const Error& error = outcomes.error();
+    ++env->counters.store_errors;
+    if (!invalid(error)) {
+      if (error.code() == ErrorCode::outcome_unknown) stored.maybe_before = true;
+      teller.cast(Acknowledger::Trouble{error});
+      env->runtime.logger().warning("settle.failed", {{"error", error.message()}, {"jobs", count}});
+      co_await this_process::sleep(backoff.next());
+      continue;
+    }
+    if (count > 1) {
+      count = 1;  // one of them is to blame; the others must not suffer
+      continue;
+    }
+    Settling& settling = batch[first];
+    env->runtime.logger().error("settle.refused", {{"jid", settling.job->taken.jid}, {"error", error.message()}});
+    if (degraded) {  // even the plain burial: the job stays in our hands until the node leaves, and then runs again
+      stored.outcomes.push_back(ItemOutcome::refused);
+      degraded = false;
+      continue;
+    }
+    settling.settlement = Settler::bury_unchanged(settling, error.message());
+    settling.reason = std::string(error.message());
+    degraded = true;
+  }
+}
+
 }  // namespace
 
 Acknowledger::~Acknowledger() {
-  for (const Settling& settling : under_way_) report_lost(*settling.job, *env_);
+  for (const auto& [number, jobs] : under_way_) {
+    for (const JobPtr& job : jobs) report_lost(*job, *env_);
+  }
   for (const Settling& settling : waiting_) report_lost(*settling.job, *env_);
 }
 
@@ -54,23 +101,43 @@ void Acknowledger::handle_cast(Settle settle) {
   self().cast(Flush{});  // behind what is queued already, so that it all goes in one batch
 }
 
-Async<void> Acknowledger::handle_cast(Flush /*flush*/) {
+void Acknowledger::handle_cast(Flush /*flush*/) {
   flush_sent_ = false;
-  co_await flush();
+  flush();
 }
 
-Async<bool> Acknowledger::handle_call(Drain /*drain*/) {
-  co_await flush();
-  co_return true;
+void Acknowledger::handle_call(Drain /*drain*/, From<Drain> from) {
+  drain_calls_.push_back(std::move(from));
+  flush();
 }
 
-Async<void> Acknowledger::flush() {
-  while (!waiting_.empty()) {
-    under_way_ = next_batch();
-    const std::vector<ItemOutcome> outcomes = co_await store(under_way_);
-    report_batch(outcomes);
-    under_way_.clear();
+void Acknowledger::flush() {
+  while (may_store()) {
+    Stored stored{.number = ++batches_, .batch = next_batch()};
+    std::vector<JobPtr>& jobs = under_way_[stored.number];
+    jobs.reserve(stored.batch.size());
+    for (const Settling& settling : stored.batch) jobs.push_back(settling.job);
+    this_process::spawn_link([env = env_, teller = self(), stored = std::move(stored)]() mutable -> Async<void> {
+      co_await store(env, teller, stored);
+      teller.cast(std::move(stored));
+    });
   }
+  if (!waiting_.empty() || !under_way_.empty()) return;
+  for (From<Drain>& call : std::exchange(drain_calls_, {})) call.reply(true);
+}
+
+bool Acknowledger::may_store() const {
+  if (under_way_.empty()) return !waiting_.empty();
+  return under_way_.size() < batches_at_once && waiting_.size() >= worth_a_trip;
+}
+
+void Acknowledger::handle_cast(const Trouble& trouble) { health_.failed(*env_, trouble.error); }
+
+void Acknowledger::handle_cast(const Stored& stored) {
+  health_.works(*env_);
+  under_way_.erase(stored.number);
+  report_batch(stored);
+  flush();
 }
 
 Acknowledger::Batch Acknowledger::next_batch() {
@@ -86,64 +153,15 @@ Acknowledger::Batch Acknowledger::next_batch() {
   return batch;
 }
 
-Async<std::vector<ItemOutcome>> Acknowledger::store(Batch& batch) {
-  maybe_stored_ = false;
-  std::vector<ItemOutcome> outcomes;
-  std::size_t first = 0;
-  std::size_t count = batch.size();
-  bool degraded = false;
-  Backoff backoff;
-  while (first < batch.size()) {
-    std::vector<Settlement> settlements;
-    settlements.reserve(count);
-    for (std::size_t index = first; index < first + count; ++index) settlements.push_back(batch[index].settlement);
-    Result<std::vector<ItemOutcome>> stored = co_await env_->store.settle(std::move(settlements));
-    if (stored) {
-      health_.works(*env_);
-      outcomes.insert(outcomes.end(), stored->begin(), stored->end());
-      first += count;
-      count = std::min(count, batch.size() - first);
-      degraded = false;
-      backoff.reset();
-      continue;
-    }
-    ++env_->counters.store_errors;
-    if (!invalid(stored.error())) {
-      if (stored.error().code() == ErrorCode::outcome_unknown) maybe_stored_ = true;
-      health_.failed(*env_, stored.error());
-      env_->runtime.logger().warning("settle.failed", {{"error", stored.error().message()}, {"jobs", count}});
-      co_await this_process::sleep(backoff.next());
-      continue;
-    }
-    if (count > 1) {
-      count = 1;  // one of them is to blame; the others must not suffer
-      continue;
-    }
-    env_->runtime.logger().error("settle.refused",
-                                 {{"jid", batch[first].job->taken.jid}, {"error", stored.error().message()}});
-    if (degraded) {  // even the plain burial: the job stays in our hands until the node leaves, and then runs again
-      outcomes.push_back(ItemOutcome::refused);
-      ++first;
-      count = std::min(count, batch.size() - first);
-      degraded = false;
-      continue;
-    }
-    batch[first].settlement = Settler::bury_unchanged(batch[first], stored.error().message());
-    batch[first].reason = std::string(stored.error().message());
-    degraded = true;
-  }
-  co_return outcomes;
-}
-
-void Acknowledger::report_batch(const std::vector<ItemOutcome>& outcomes) {
-  const Batch& batch = under_way_;
+void Acknowledger::report_batch(const Stored& stored) {
+  const auto& [number, batch, outcomes, maybe_before] = stored;
   const WallTime now = env_->now();
   NodeCounters& counters = env_->counters;
   std::optional<WallTime> earliest;
   for (std::size_t index = 0; index < batch.size(); ++index) {
     const Settling& settling = batch[index];
     const ItemOutcome outcome =
-        maybe_stored_ && outcomes[index] == ItemOutcome::refused ? ItemOutcome::done : outcomes[index];
+        maybe_before && outcomes[index] == ItemOutcome::refused ? ItemOutcome::done : outcomes[index];
     if (settling.outcome.completed && outcomes[index] == ItemOutcome::refused) {
       // It finished in a transaction of its own, whatever happened to its run after that.
       const Settling finished{.job = settling.job,

@@ -6,6 +6,9 @@
 #include "dagverk/runtime/gen_server.hpp"
 
 #include <cstddef>
+#include <cstdint>
+#include <map>
+#include <string>
 #include <vector>
 
 namespace dagverk::jobs {
@@ -13,7 +16,8 @@ namespace dagverk::jobs {
 class WorkerPool;
 class Promoter;
 
-/// Tells the store how runs ended, in batches: whatever comes while one batch is under way is the next.
+/// Tells the store how runs ended, in batches: whatever comes while one batch is under way is the next. When much comes
+/// meanwhile, a second batch goes beside it, so that the store need not wait for us.
 ///
 /// Semantics: a run is reported (events, counters) once the store has it. When the store fails, the batch is tried
 ///            again with growing pauses; repeating is safe. A settlement that the store finds invalid becomes a burial
@@ -33,6 +37,18 @@ class Acknowledger : public GenServer<Acknowledger> {
   struct Drain {
     using Reply = bool;
   };
+  /// The store has failed, and is asked again.
+  struct Trouble {
+    Error error;
+  };
+  using Batch = std::vector<Settling>;
+  /// A batch has been stored, all of it; what the store found invalid was replaced in it.
+  struct Stored {
+    std::uint64_t number;
+    Batch batch;
+    std::vector<ItemOutcome> outcomes = {};
+    bool maybe_before = false;  ///< an answer was lost: a refusal may then mean that the first try worked
+  };
 
   explicit Acknowledger(NodeEnvPtr env) : env_(std::move(env)) {}
   Acknowledger(const Acknowledger&) = delete;
@@ -42,26 +58,29 @@ class Acknowledger : public GenServer<Acknowledger> {
 
   void handle_cast(Attach attach);
   void handle_cast(Settle settle);
-  Async<void> handle_cast(Flush flush);
-  Async<bool> handle_call(Drain drain);
+  void handle_cast(Flush flush);
+  void handle_cast(const Trouble& trouble);
+  void handle_cast(const Stored& stored);
+  void handle_call(Drain drain, From<Drain> from);
 
  private:
-  using Batch = std::vector<Settling>;
+  static constexpr std::size_t batches_at_once = 2;
+  static constexpr std::size_t worth_a_trip = 16;  // ends that wait while another batch is under way
 
-  [[nodiscard]] Async<void> flush();
-  /// Stores `batch`, however long it takes; settlements that can never be stored are replaced in it.
-  [[nodiscard]] Async<std::vector<ItemOutcome>> store(Batch& batch);
+  void flush();
+  [[nodiscard]] bool may_store() const;
   [[nodiscard]] Batch next_batch();
-  void report_batch(const std::vector<ItemOutcome>& outcomes);
+  void report_batch(const Stored& stored);
 
   NodeEnvPtr env_;
   ServerRef<WorkerPool> pool_;
   ServerRef<Promoter> promoter_;
   Batch waiting_;
-  Batch under_way_;
+  std::map<std::uint64_t, std::vector<JobPtr>> under_way_;  // batches, by number
+  std::uint64_t batches_ = 0;                               // so far
+  std::vector<From<Drain>> drain_calls_;
   StoreHealth health_{"settle"};
   bool flush_sent_ = false;
-  bool maybe_stored_ = false;  // a reply was lost: a refusal may then mean that the first try worked
 };
 
 }  // namespace dagverk::jobs

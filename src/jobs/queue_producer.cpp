@@ -12,18 +12,41 @@ void QueueProducer::handle_demand(std::uint64_t count) {
   fetch_soon();
 }
 
-void QueueProducer::handle_cast(Look /*look*/) { fetch_soon(); }
+void QueueProducer::handle_cast(Look /*look*/) {
+  looked_ = looked_ || takes_ > 0;
+  fetch_soon();
+}
 
 void QueueProducer::handle_cast(Serve serve) {
+  serve_next_.push_back(std::move(serve));
+  finish_waiting();
+}
+
+/// What a take under way will deliver comes before the pool hears that a queue is closed.
+void QueueProducer::serve_now(Serve& serve) {
   order_.set(std::move(serve.open));
   version_ = serve.version;
   serve.pool.cast(WorkerPool::Closed{serve.version, std::move(serve.closed)});
   fetch_soon();
 }
 
+/// For those who wait until no take is under way.
+void QueueProducer::finish_waiting() {
+  if (takes_ > 0) return;
+  for (Serve& serve : std::exchange(serve_next_, {})) serve_now(serve);
+  for (From<Quiet>& call : std::exchange(quiet_calls_, {})) call.reply(true);
+}
+
 void QueueProducer::fetch_soon() {
-  if (quiet_ || demand_ == 0 || order_.empty() || std::exchange(fetch_sent_, true)) return;
+  if (!may_take() || std::exchange(fetch_sent_, true)) return;
   self().cast(Fetch{});  // behind the demand that is queued already
+}
+
+/// Whether the jobs that were asked for, and that no take under way is for, are worth one now.
+bool QueueProducer::may_take() const {
+  if (quiet_ || order_.empty() || version_ < env_->pools.version()) return false;
+  const std::size_t left = demand_ - std::min(demand_, wanted_);
+  return takes_ == 0 ? left > 0 : takes_ < takes_at_once && left >= worth_a_trip;
 }
 
 /// Tokens come without anybody's telling.
@@ -35,44 +58,64 @@ void QueueProducer::look_at_next_turn() {
   send_after(*turn - now, Look{});
 }
 
-bool QueueProducer::handle_call(Quiet /*quiet*/) {
+void QueueProducer::handle_call(Quiet /*quiet*/, From<Quiet> from) {
   quiet_ = true;
-  return true;
+  quiet_calls_.push_back(std::move(from));
+  finish_waiting();
 }
 
-Async<void> QueueProducer::handle_cast(Fetch /*fetch*/) {
+void QueueProducer::handle_cast(Fetch /*fetch*/) {
   fetch_sent_ = false;
-  while (demand_ > 0 && !quiet_ && !order_.empty() && version_ >= env_->pools.version()) {
-    TakeRequest request;
-    request.node = epoch_;
-    request.queues = order_.next();
-    request.max = std::min(demand_, batch_count_limit);
+  while (may_take()) take();
+}
+
+void QueueProducer::take() {
+  TakeRequest request{.node = epoch_, .queues = order_.next(), .max = 1};
+  request.max = std::min(demand_ - wanted_, batch_count_limit);
+  ++takes_;
+  wanted_ += request.max;
+  looked_ = false;  // it will see what there is
+  this_process::spawn_link([env = env_, producer = self(), request = std::move(request)]() mutable -> Async<void> {
     const std::size_t wanted = request.max;
-    Result<std::vector<TakenJob>> taken = co_await env_->store.take(std::move(request));
-    if (!taken) {
-      ++env_->counters.store_errors;
-      health_.failed(*env_, taken.error());
-      env_->runtime.logger().warning("take.failed", {{"error", taken.error().message()}});
-      // Refused: the lease is lost. Unknown: jobs may be ours without our knowing which. A new epoch mends both.
-      if (taken.error().code() == ErrorCode::refused || taken.error().code() == ErrorCode::outcome_unknown) {
-        stop(ExitReason::custom(std::string(taken.error().message())));
-        co_return;
-      }
-      send_after(backoff_.next(), Look{});
-      co_return;
-    }
-    backoff_.reset();
-    health_.works(*env_);
-    if (taken->size() < wanted) look_at_next_turn();
-    if (taken->empty()) co_return;
-    std::size_t size = 0;
-    for (const TakenJob& job : *taken) size += job.payload.size();
-    const bool cut_by_size = size >= take_size_limit / 2;
-    const std::size_t count = taken->size();
-    demand_ -= count;
-    emit(make_batch(std::move(*taken)));
-    if (count < wanted && !cut_by_size) co_return;  // what comes from now on is told by the watcher
+    Result<std::vector<TakenJob>> taken = co_await env->store.take(std::move(request));
+    producer.cast(Took{wanted, std::move(taken)});
+  });
+}
+
+void QueueProducer::handle_cast(Took took) {
+  --takes_;
+  wanted_ -= took.wanted;
+  if (took.jobs) {
+    deliver(std::move(*took.jobs), took.wanted);
+  } else {
+    failed(took.jobs.error());
   }
+  finish_waiting();
+}
+
+void QueueProducer::failed(const Error& error) {
+  ++env_->counters.store_errors;
+  health_.failed(*env_, error);
+  env_->runtime.logger().warning("take.failed", {{"error", error.message()}});
+  // Refused: the lease is lost. Unknown: jobs may be ours without our knowing which. A new epoch mends both.
+  if (error.code() == ErrorCode::refused || error.code() == ErrorCode::outcome_unknown) {
+    stop(ExitReason::custom(std::string(error.message())));
+    return;
+  }
+  send_after(backoff_.next(), Look{});
+}
+
+void QueueProducer::deliver(std::vector<TakenJob> jobs, std::size_t wanted) {
+  backoff_.reset();
+  health_.works(*env_);
+  if (jobs.size() < wanted) look_at_next_turn();
+  std::size_t size = 0;
+  for (const TakenJob& job : jobs) size += job.payload.size();
+  const bool all_there_was = jobs.size() < wanted && size < take_size_limit / 2;
+  demand_ -= std::min(demand_, jobs.size());
+  if (!jobs.empty()) emit(make_batch(std::move(jobs)));
+  // What comes from now on is told by the watcher.
+  if (!all_there_was || looked_) fetch_soon();
 }
 
 void ChangeWatcher::init() {

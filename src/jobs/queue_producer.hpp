@@ -17,15 +17,21 @@ class WorkerPool;
 
 /// Takes jobs of a pool's queues from the store, as many as the pool has asked for.
 ///
-/// Semantics: one take at a time; asks that come meanwhile are served together by the next. None begins after the plan
-///            has changed until it was told what to serve now: a queue that was paused is not looked into again. When
-///            the queues are empty, or at their limits, it waits for `Look`, which the change watcher sends, and the
-///            producer itself for the next turn of a rate. A lost lease ends it, and with
-///            it the whole pipeline, which then starts again under a new epoch.
+/// Semantics: one take at a time, and a second one beside it when many more are asked for meanwhile, so that the store
+///            need not wait while what it gave is being run; other asks are served together by the next. None begins
+///            after the plan has changed until it was told what to serve now: a queue that was paused is not looked
+///            into again. When the queues are empty, or at their limits, it waits for `Look`, which the change watcher
+///            sends, and the producer itself for the next turn of a rate. A lost lease ends it, and with it the whole
+///            pipeline, which then starts again under a new epoch.
 class QueueProducer : public Producer<QueueProducer, TakenJob> {
  public:
   struct Look {};
   struct Fetch {};
+  /// A take that asked for so many jobs has ended.
+  struct Took {
+    std::size_t wanted;
+    Result<std::vector<TakenJob>> jobs;
+  };
   /// From now on these queues alone are looked into. `pool` is told which others are closed, behind all their jobs that
   /// were taken before.
   struct Serve {
@@ -46,11 +52,21 @@ class QueueProducer : public Producer<QueueProducer, TakenJob> {
   void handle_cast(Look look);
   void handle_cast(Serve serve);
   void handle_info(Look look) { handle_cast(look); }
-  Async<void> handle_cast(Fetch fetch);
-  bool handle_call(Quiet quiet);
+  void handle_cast(Fetch fetch);
+  void handle_cast(Took took);
+  void handle_call(Quiet quiet, From<Quiet> from);
 
  private:
+  static constexpr std::size_t takes_at_once = 2;
+  static constexpr std::size_t worth_a_trip = 16;  // jobs that are asked for while another take is under way
+
   void fetch_soon();
+  [[nodiscard]] bool may_take() const;
+  void take();
+  void failed(const Error& error);
+  void deliver(std::vector<TakenJob> jobs, std::size_t wanted);
+  void serve_now(Serve& serve);
+  void finish_waiting();
   void look_at_next_turn();
 
   NodeEnvPtr env_;
@@ -58,7 +74,12 @@ class QueueProducer : public Producer<QueueProducer, TakenJob> {
   QueueOrder order_;
   std::uint64_t version_ = 0;  // of the plan that it serves
   std::size_t demand_ = 0;
+  std::size_t takes_ = 0;   // under way
+  std::size_t wanted_ = 0;  // by them together
   bool fetch_sent_ = false;
+  bool looked_ = false;            // there is something that the takes under way may not see
+  std::vector<Serve> serve_next_;  // when no take is under way any more
+  std::vector<From<Quiet>> quiet_calls_;
   bool quiet_ = false;
   WallTime look_at_{};  // when a queue at its limit is to be looked into
   Backoff backoff_;
