@@ -47,6 +47,7 @@ Engine::Reply<std::vector<jobs::TakenJob>> Engine::take(jobs::TakeRequest reques
   std::vector<std::string> jids;
   std::vector<std::string> limit_keys;
   std::size_t largest = 0;
+  std::size_t size = 0;
   note_limits(items[2].text() != "0", number_of(items[3].text()).value_or(0), now_us);
   for (std::size_t index = take_head; index + 3 <= items.size(); index += 3) {
     const std::string_view queue = items[index].text();
@@ -54,6 +55,7 @@ Engine::Reply<std::vector<jobs::TakenJob>> Engine::take(jobs::TakeRequest reques
     if (execution == 0) std::erase(request.queues, queue);  // paused, or full: what comes is no news
     for (const net::RedisReply& item : items[index + 2].items()) {
       largest = std::max(largest, item.text().size());
+      size += item.text().size();
       Element element = read_element(item.text(), queue, {}, options_.codec);
       jobs::TakenJob& job = taken.emplace_back();
       job.token = {request.node, execution, execution};
@@ -77,7 +79,7 @@ Engine::Reply<std::vector<jobs::TakenJob>> Engine::take(jobs::TakeRequest reques
       held_.insert_or_assign(job.token.execution,
                              Held{request.node, job.jid, job.queue, job.class_name, job.journaled, limit_keys[at++]});
     }
-    if (taken.empty()) {
+    if (taken.size() < request.max && size < jobs::take_size_limit) {  // nothing was left in them
       for (std::string& queue : request.queues) {
         if (std::ranges::find(empty_queues_, queue) == empty_queues_.end()) empty_queues_.push_back(std::move(queue));
       }
