@@ -307,7 +307,8 @@ while at < #ARGV and wanted > 0 and size < bytes do
     local popped = redis.pcall('RPOP', key, some)
     if not popped or popped.err or #popped == 0 then break end
     local keys = look_at(popped)
-    for at_popped, element in ipairs(popped) do
+    for at_popped = 1, #popped do
+      local element = popped[at_popped]
       local verdict, limit_key = 'back', nil
       if #element > oversize then
         verdict = is_set('dead') and 'dead' or 'back'
@@ -337,9 +338,9 @@ while at < #ARGV and wanted > 0 and size < bytes do
     local execution = redis.call('INCRBY', 'dagverk:seq', #taken) - #taken
     local head = int(now) .. ' ' .. #queue .. ' ' .. queue
     local fields = {}
-    for position, element in ipairs(taken) do
+    for position = 1, #taken do
       fields[2 * position - 1] = int(execution + position)
-      fields[2 * position] = head .. element
+      fields[2 * position] = head .. taken[position]
     end
     if journal_rows ~= '0' then
       for _, element in ipairs(taken) do
@@ -348,7 +349,7 @@ while at < #ARGV and wanted > 0 and size < bytes do
     end
     redis.call('HSET', run, unpack(fields))
     free_started(taken)
-    note_begun(execution, limit_keys)
+    note_begun(fields, limit_keys)
     count(queue, 'running', #taken)
     answer[#answer + 1] = queue
     answer[#answer + 1] = int(execution + 1)

@@ -109,8 +109,11 @@ end
 // in microseconds; what has left the schedule stays there until somebody meets it. `dagverk:limit:lines` has the keys
 // for which some wait.
 constexpr std::string_view keys_text = R"lua(
+local byte, find, sub = string.byte, string.find, string.sub
 local function marked(element)
-  return string.sub(element, -3) == '\t\t ' or string.sub(element, -6) == '\t\t \t \t'
+  local one, two, three = byte(element, -3, -1)
+  if three == 32 then return one == 9 and two == 9 end
+  return three == 9 and sub(element, -6) == '\t\t \t \t'
 end
 local function key_of(element)
   if string.sub(element, 1, 1) == '\30' then
@@ -128,16 +131,16 @@ local function key_of(element)
 end
 -- The key alone. As we write a payload, it stands before all that is nested; so far in front there is no need to decode.
 local function limit_key_of(element)
-  if string.sub(element, 1, 1) ~= '\30' then
+  if byte(element, 1) ~= 30 then
     if not marked(element) then return nil end
     local name = ',"limit_key":"'
-    local before = string.find(element, name, 2, true)
+    local before = find(element, name, 2, true)
     if before then
       local first = before + #name
-      local key = string.sub(element, first, (string.find(element, '"', first, true) or 0) - 1)
-      local list, object = string.find(element, '[', 2, true), string.find(element, '{', 2, true)
+      local key = sub(element, first, (find(element, '"', first, true) or 0) - 1)
+      local list, object = find(element, '[', 2, true), find(element, '{', 2, true)
       local nested = list and list < before or object and object < before
-      local escape = string.find(element, '\\', 2, true)
+      local escape = find(element, '\\', 2, true)
       if not nested and not (escape and escape < first + #key) then return key end
     end
   end
@@ -186,7 +189,9 @@ local has_runs = redis.call('EXISTS', 'dagverk:limit:runs') == 1
 local function ended(executions)
   if not has_runs or #executions == 0 then return end
   local over, keys, freed = {}, {}, {}
-  for index, key in ipairs(redis.call('HMGET', 'dagverk:limit:runs', unpack(executions))) do
+  local found = redis.call('HMGET', 'dagverk:limit:runs', unpack(executions))
+  for index = 1, #found do
+    local key = found[index]
     if key then
       over[#over + 1] = executions[index]
       if not freed[key] then keys[#keys + 1] = key end
@@ -221,19 +226,19 @@ end
 // For the script that takes: `look_at` reads at once what is to be known of the limit keys of elements that come out of
 // a queue, and answers with those keys. `begin_one` then says of each element whether it may begin, with its key if it
 // has one; or that it is held back, and where it belongs now; or that it must go back into its queue. `note_begun`
-// writes once what the jobs have used that begin under consecutive numbers.
+// writes once what the jobs have used that begin. Of a key, `room` jobs may begin without another look.
 constexpr std::string_view holding_text = R"lua(
 local held = 0
-local used, lines, rates, begun_keys = {}, {}, {}, {}
-local some_wait
+local states, some_wait = {}, nil
 local function look_at(elements)
   local keys, new, rated, texts = {}, {}, {}, {}
-  for index, element in ipairs(elements) do
+  for index = 1, #elements do
+    local element = elements[index]
     local key = #element <= oversize and limit_key_of(element)
     if key and key ~= '' then
       keys[index] = key
-      if not used[key] then
-        used[key] = 0
+      if not states[key] then
+        states[key] = {limit = limit_of('k:' .. name_of(key)), room = 1000000, begun = 0, touched = false}
         new[#new + 1] = key
       end
     end
@@ -243,9 +248,11 @@ local function look_at(elements)
   local running = redis.call('HMGET', 'dagverk:limit:used', unpack(new))
   local waiting = some_wait and redis.call('SMISMEMBER', 'dagverk:limit:lines', unpack(new)) or {}
   for index, key in ipairs(new) do
-    used[key] = tonumber(running[index] or 0)
-    lines[key] = waiting[index] == 1
-    local limit = limit_of('k:' .. name_of(key))
+    local state = states[key]
+    local limit = state.limit
+    state.used, state.waits = tonumber(running[index] or 0), waiting[index] == 1
+    if limit and limit.slots > 0 then state.room = limit.slots - state.used end
+    if state.waits then state.room = 0 end
     if limit and limit.count > 0 then
       rated[#rated + 1] = key
       texts[#texts + 1] = meter_key(limit, 'k:' .. key)
@@ -254,9 +261,18 @@ local function look_at(elements)
   if #rated == 0 then return keys end
   texts = redis.call('MGET', unpack(texts))
   for index, key in ipairs(rated) do
-    rates[key] = meter_of(limit_of('k:' .. name_of(key)), 'k:' .. key, texts[index])
+    local state = states[key]
+    state.meter = meter_of(state.limit, 'k:' .. key, texts[index])
+    state.room = math.min(state.room, state.meter.tokens)
   end
   return keys
+end
+-- What has begun since it was last counted.
+local function settle_up(state)
+  if state.begun == 0 then return end
+  state.used = state.used + state.begun
+  if state.meter then use_tokens(state.limit, state.meter, state.begun) end
+  state.begun, state.touched = 0, true
 end
 local function turn_after(limit, meter, last)
   if last < meter.next then return meter.next end
@@ -288,7 +304,7 @@ local function hold_back(element, queue, key, jid, own, limit, meter, memory)
   redis.call('ZADD', line, int(due), jid)
   redis.call('EXPIRE', line, int(math.max(seconds, redis.call('TTL', line))))
   redis.call('SADD', 'dagverk:limit:lines', key)
-  lines[key] = true
+  states[key].waits = true
   if redis.call('ZADD', 'schedule', score, element) == 1 then count(own, 'scheduled', 1) end
   if own ~= queue then
     count(queue, 'moved_out', 1)
@@ -303,10 +319,16 @@ local function hold_back(element, queue, key, jid, own, limit, meter, memory)
 end
 local function begin_one(element, key, queue, memory)
   if not key then return 'take' end
-  local limit = limited and limit_of('k:' .. name_of(key))
+  local state = states[key]
+  if state.room > 0 then
+    state.room, state.begun = state.room - 1, state.begun + 1
+    return 'take', key
+  end
+  settle_up(state)
+  local limit, meter = state.limit, state.meter
   if limit then
-    local full = limit.slots > 0 and used[key] >= limit.slots
-    local meter = not full and rates[key] or nil
+    local full = limit.slots > 0 and state.used >= limit.slots
+    if full then meter = nil end
     if full or meter and meter.tokens <= 0 then
       local _, jid, own = key_of(element)
       if not jid then return 'take' end
@@ -314,27 +336,29 @@ local function begin_one(element, key, queue, memory)
       hold_back(element, queue, key, jid, own or queue, limit, meter, memory)
       return 'held'
     end
-    if meter then use_tokens(limit, meter, 1) end
-    if lines[key] then
+    if state.waits then
       local _, jid = key_of(element)
       if jid then redis.call('ZREM', line_of(key), jid) end
     end
   end
-  used[key] = used[key] + 1
-  begun_keys[key] = true
+  state.begun = 1
   return 'take', key
 end
-local function note_begun(execution, keys)
+-- `fields`: every other one is the number of a run; `keys`: those of the runs that have one.
+local function note_begun(fields, keys)
   local runs, slots = {}, {}
   for position, key in pairs(keys) do
-    runs[#runs + 1] = int(execution + position)
+    runs[#runs + 1] = fields[2 * position - 1]
     runs[#runs + 1] = key
   end
-  for key in pairs(begun_keys) do
-    slots[#slots + 1] = key
-    slots[#slots + 1] = int(used[key])
+  for key, state in pairs(states) do
+    settle_up(state)
+    if state.touched then
+      slots[#slots + 1] = key
+      slots[#slots + 1] = int(state.used)
+      state.touched = false
+    end
   end
-  begun_keys = {}
   if #runs > 0 then redis.call('HSET', 'dagverk:limit:runs', unpack(runs)) end
   if #slots > 0 then redis.call('HSET', 'dagverk:limit:used', unpack(slots)) end
 end

@@ -48,26 +48,31 @@ end
 local function free_locks(jids, what)
   if #jids == 0 or not some_held() then return end
   local keys, holders, shas = {}, {}, {}
-  for index, held in ipairs(redis.call('HMGET', 'dagverk:unique:held', unpack(jids))) do
+  local helds = redis.call('HMGET', 'dagverk:unique:held', unpack(jids))
+  for index = 1, #helds do
+    local held = helds[index]
     local blank = held and string.find(held, ' ', 1, true)
     if blank then
       local place = #keys + 1
-      shas[place], keys[place] = string.sub(held, 1, blank - 1), string.sub(held, blank + 1)
+      shas[place] = blank > 1 and string.sub(held, 1, blank - 1)
+      keys[place] = string.sub(held, blank + 1)
       holders[place] = jids[index]
     end
   end
   if #keys == 0 then return end
   local dropped, forgotten, started = {}, {}, {}
-  for place, lock in ipairs(redis.call('HMGET', 'dagverk:unique', unpack(keys))) do
+  local locks = redis.call('HMGET', 'dagverk:unique', unpack(keys))
+  for place = 1, #locks do
     -- Its holder is what follows the third blank: patterns cost more than all the rest here.
+    local lock = locks[place]
     local second = lock and string.find(lock, ' ', 3, true)
     local third = second and string.find(lock, ' ', second + 1, true)
     local its_own = third and string.sub(lock, third + 1) == holders[place]
-    local freed = its_own and (tonumber(string.sub(lock, 1, 1)) or 0) <= what
+    local freed = its_own and string.byte(lock) <= 48 + what
     if freed then dropped[#dropped + 1] = keys[place] end
     if not its_own or freed then
       forgotten[#forgotten + 1] = holders[place]
-      if shas[place] ~= '' then started[#started + 1] = shas[place] end
+      if shas[place] then started[#started + 1] = shas[place] end
     end
   end
   if #dropped > 0 then
