@@ -6,7 +6,9 @@
 #include "dagverk/base/assert.hpp"
 #include "dagverk/jobs/arguments.hpp"
 
+#include <optional>
 #include <string>
+#include <string_view>
 
 namespace dagverk::fuzz {
 
@@ -74,6 +76,15 @@ void in_redis(std::string_view bytes) {
   DAGVERK_ASSERT(again.queue == read.queue);
   DAGVERK_ASSERT(again.class_name == read.class_name);
   DAGVERK_ASSERT(again.journaled == read.journaled);
+  const stores::redis::Element apart = stores::redis::read_element(bytes, "low", {}, codec);
+  const Result<Job> expected = jobs::decode_job(apart.payload, "low", codec);
+  std::optional<Job> job;
+  const stores::redis::Element taken = stores::redis::decode_element(std::string(bytes), "low", codec, job);
+  DAGVERK_ASSERT(job.has_value() == expected.has_value());
+  DAGVERK_ASSERT((job ? job->payload() : taken.payload) == apart.payload);
+  DAGVERK_ASSERT(taken.jid == apart.jid && taken.queue == apart.queue && taken.class_name == apart.class_name);
+  DAGVERK_ASSERT(taken.enqueued_at == apart.enqueued_at && taken.limit_key == apart.limit_key);
+  DAGVERK_ASSERT(taken.journaled == apart.journaled && taken.bare == apart.bare);
   static_cast<void>(stores::redis::read_running(bytes).has_value());
   static_cast<void>(stores::redis::score_time(bytes));
 }

@@ -1,6 +1,5 @@
 #include "dagverk/jobs/job_codec.hpp"
 
-#include "jobs/job_decoding.hpp"
 #include "jobs/json_text.hpp"
 
 #include "dagverk/base/assert.hpp"
@@ -391,10 +390,14 @@ Result<Job> decode_job(std::string_view payload, std::string_view taken_from, co
 
 Result<Job> decode_job_of(std::string& payload, std::string_view taken_from, const CodecOptions& options) {
   if (payload.size() > size_limit_of(options) + failure_headroom) return too_large(payload.size(), options);
-  JobReader reader(std::move(payload), options);
+  JobReader reader(std::exchange(payload, {}), options);
   Result<Job> job = reader.read(taken_from);
   if (!job) payload = reader.take_payload();
   return job;
+}
+
+bool read_alike(const CodecOptions& one, const CodecOptions& other) noexcept {
+  return size_limit_of(one) == size_limit_of(other) && depth_limit_of(one) == depth_limit_of(other);
 }
 
 std::optional<JobHead> read_job_head(std::string_view payload, const CodecOptions& options) {

@@ -72,6 +72,7 @@ void QueueProducer::handle_cast(Fetch /*fetch*/) {
 void QueueProducer::take() {
   TakeRequest request{.node = epoch_, .queues = order_.next(), .max = 1};
   request.max = std::min(demand_ - wanted_, batch_count_limit);
+  request.decode = env_->options.codec;
   ++takes_;
   wanted_ += request.max;
   looked_ = false;  // it will see what there is
@@ -110,7 +111,7 @@ void QueueProducer::deliver(std::vector<TakenJob> jobs, std::size_t wanted) {
   health_.works(*env_);
   if (jobs.size() < wanted) look_at_next_turn();
   std::size_t size = 0;
-  for (const TakenJob& job : jobs) size += job.payload.size();
+  for (const TakenJob& job : jobs) size += job.job ? job.job->payload().size() : job.payload.size();
   const bool all_there_was = jobs.size() < wanted && size < take_size_limit / 2;
   demand_ -= std::min(demand_, jobs.size());
   if (!jobs.empty()) emit(make_batch(std::move(jobs)));

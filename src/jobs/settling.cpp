@@ -1,6 +1,5 @@
 #include "jobs/settling.hpp"
 
-#include "jobs/job_decoding.hpp"
 #include "jobs/journal_detail.hpp"
 
 #include "dagverk/base/concat.hpp"
@@ -41,11 +40,12 @@ Duration time_limit_of(const JobInHand& job) noexcept {
 
 JobPtr Settler::accept(TakenJob taken, const JobRegistry& registry, QueueRecord* queue, WallTime now) const {
   auto job = std::make_shared<JobInHand>();
-  if (Result<Job> decoded = decode_job_of(taken.payload, taken.queue, codec_)) {
-    job->job_class = registry.find(decoded->job_class());
+  if (taken.job) {
+    job->job = std::exchange(taken.job, std::nullopt);
+  } else if (Result<Job> decoded = decode_job_of(taken.payload, taken.queue, codec_)) {
     job->job.emplace(std::move(*decoded));
-    taken.payload = std::string();  // the Job has the bytes
   }
+  if (job->job) job->job_class = registry.find(job->job->job_class());
   job->taken = std::move(taken);
   job->queue = queue;
   job->started_at = now;

@@ -20,7 +20,7 @@ struct QueueRecord;
 
 /// A job between its take and its settlement.
 struct JobInHand {
-  TakenJob taken;
+  TakenJob taken;                       ///< without its job
   std::optional<Job> job;               ///< none: its bytes are no job
   const JobClass* job_class = nullptr;  ///< null: not defined here
   QueueRecord* queue = nullptr;         ///< what is counted for its queue; null: nothing
@@ -46,7 +46,7 @@ class Settler {
           UnknownClass unknown_class = UnknownClass::retry)
       : node_(std::move(node)), random_(seed), codec_(codec), backoff_(backoff), unknown_class_(unknown_class) {}
 
-  /// Reads the payload and looks its class up.
+  /// Reads the payload, unless it came decoded, and looks its class up.
   [[nodiscard]] JobPtr accept(TakenJob taken, const JobRegistry& registry, QueueRecord* queue, WallTime now) const;
 
   /// Why `job` cannot be run at all: it is malformed (then it must be buried), or nobody here knows its class.

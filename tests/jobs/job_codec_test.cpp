@@ -1,6 +1,5 @@
 #include "dagverk/jobs/job_codec.hpp"
 
-#include "jobs/job_decoding.hpp"
 #include "jobs/json_text.hpp"
 
 #include "dagverk/base/concat.hpp"

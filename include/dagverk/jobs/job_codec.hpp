@@ -38,6 +38,13 @@ struct CodecOptions {
 [[nodiscard]] Result<Job> decode_job(std::string_view payload, std::string_view taken_from = "default",
                                      const CodecOptions& options = {});
 
+/// `decode_job` without a copy: the Job gets the bytes, and `payload` is empty then. After an error it is as it was.
+[[nodiscard]] Result<Job> decode_job_of(std::string& payload, std::string_view taken_from = "default",
+                                        const CodecOptions& options = {});
+
+/// Whether two readers accept the same payloads: how they write times does not matter.
+[[nodiscard]] bool read_alike(const CodecOptions& one, const CodecOptions& other) noexcept;
+
 /// What a store needs to know of a payload: views into it, and no copies.
 struct JobHead {
   std::string_view jid;

@@ -70,7 +70,8 @@ class JobStore {
   /// were given back, then by priority, then in order of arrival. Stops early after take_size_limit bytes. No queue
   /// gives more than its limit allows. An empty answer means that all these queues are empty, paused or at their limit:
   /// a slot that becomes free there counts as ChangeKind::ready, and for tokens there is `next_turn`. Repeating after a
-  /// lost answer takes other jobs; the first ones are rescued with the node. Errors: `refused` when the node is not
+  /// lost answer takes other jobs; the first ones are rescued with the node. A store that reads payloads anyway may
+  /// decode them, where the request allows it: see TakenJob::job. Errors: `refused` when the node is not
   /// registered (any more) or its lease ran out.
   [[nodiscard]] virtual Reply<std::vector<TakenJob>> take(TakeRequest request) = 0;
 

@@ -1,6 +1,8 @@
 #pragma once
 
 #include "dagverk/base/clock.hpp"
+#include "dagverk/jobs/job.hpp"
+#include "dagverk/jobs/job_codec.hpp"
 #include "dagverk/jobs/node_status.hpp"
 #include "dagverk/jobs/unique_lock.hpp"
 
@@ -12,7 +14,7 @@
 #include <vector>
 
 /// The values that a `JobStore` takes and gives. To a store a job is opaque bytes beside the few fields it needs to
-/// find it again; it never decodes a payload.
+/// find it again; it needs to decode no payload.
 namespace dagverk::jobs {
 
 /// Where a job is. Each job is in exactly one state; finished, discarded, expired and deleted jobs are in none, only
@@ -112,6 +114,8 @@ struct TakeRequest {
   std::vector<std::string>
       queues;           ///< in order of preference; all jobs of the first are taken before any of the second
   std::size_t max = 1;  ///< at most this many jobs, 1..1000
+  /// Within these limits jobs may come decoded, for whoever would read their payloads next. Unset: payloads only.
+  std::optional<CodecOptions> decode = {};
 };
 
 /// A job in the hands of a node.
@@ -124,6 +128,10 @@ struct TakenJob {
   WallTime enqueued_at;       ///< when it last came into its queue
   std::uint32_t rescues = 0;  ///< how often it was rescued from a dead node so far
   bool journaled = true;
+  /// What `decode_job` makes of the payload within the limits of `TakeRequest::decode`; it has the bytes, and `payload`
+  /// is empty then. Nothing when that was not asked for, when the store does not read payloads anyway, and when it is no
+  /// job by these limits: why not, `decode_job` says.
+  std::optional<Job> job = {};
 };
 
 /// How one execution ended. Build with the named functions.

@@ -2,6 +2,7 @@
 
 #include "stores/redis/scripts.hpp"
 
+#include "dagverk/base/assert.hpp"
 #include "dagverk/base/concat.hpp"
 #include "dagverk/jobs/wire_time.hpp"
 
@@ -84,6 +85,45 @@ std::string make_envelope(std::string_view payload, const Label& label) {
                 label.queue, label.class_name, label.limit_key, payload);
 }
 
+/// Takes the marks off the end of a bare element. Whether it has a limit key.
+bool take_marks(std::string_view& element, Element& into) {
+  if (element.ends_with(mark)) {
+    into.journaled = false;
+    element.remove_suffix(mark.size());
+  }
+  const bool keyed = element.ends_with(keyed_mark);
+  if (keyed) element.remove_suffix(keyed_mark.size());
+  return keyed;
+}
+
+void describe(const jobs::Job& job, std::string_view place, bool keyed, Element& into) {
+  into.jid = job.jid();
+  into.class_name = job.job_class();
+  if (keyed) into.limit_key = job.limit_key().value_or(std::string_view());
+  into.queue = place.empty() ? job.queue() : place;
+  into.enqueued_at = job.enqueued_at() ? job.enqueued_at() : job.created_at();
+  if (into.enqueued_at) into.enqueued_at = wall_of(micros_of(*into.enqueued_at));
+}
+
+/// What a bare element without its marks says, except for the payload.
+void read_bare(std::string_view payload, std::string_view place, std::string_view otherwise, bool keyed,
+               const jobs::CodecOptions& codec, Element& into) {
+  if (otherwise.empty()) otherwise = "default";
+  if (const std::optional<jobs::JobHead> head = jobs::read_job_head(payload, codec)) {
+    into.jid = head->jid;
+    into.class_name = head->job_class;
+    if (keyed) into.limit_key = head->limit_key;
+    into.queue = !place.empty() ? place : head->queue.empty() ? otherwise : head->queue;
+    into.enqueued_at = head->enqueued_at ? head->enqueued_at : head->created_at;
+    if (into.enqueued_at) into.enqueued_at = wall_of(micros_of(*into.enqueued_at));
+  } else if (const Result<jobs::Job> job = jobs::decode_job(payload, place.empty() ? otherwise : place, codec)) {
+    describe(*job, place, keyed, into);
+  } else {
+    into.jid = concat("raw-", hash_of(payload));
+    into.queue = place.empty() ? otherwise : place;
+  }
+}
+
 }  // namespace
 
 Element read_element(std::string_view element, std::string_view place, std::string_view otherwise,
@@ -97,33 +137,36 @@ Element read_element(std::string_view element, std::string_view place, std::stri
     read.queue = !place.empty() ? place : otherwise.empty() ? std::string_view("default") : otherwise;
     return read;
   }
-  if (element.ends_with(mark)) {
-    read.journaled = false;
-    element.remove_suffix(mark.size());
-  }
-  const bool keyed = element.ends_with(keyed_mark);
-  if (keyed) element.remove_suffix(keyed_mark.size());
+  const bool keyed = take_marks(element, read);
   read.payload = element;
-  if (otherwise.empty()) otherwise = "default";
-  if (const std::optional<jobs::JobHead> head = jobs::read_job_head(element, codec)) {
-    read.jid = head->jid;
-    read.class_name = head->job_class;
-    if (keyed) read.limit_key = head->limit_key;
-    read.queue = !place.empty() ? place : head->queue.empty() ? otherwise : head->queue;
-    read.enqueued_at = head->enqueued_at ? head->enqueued_at : head->created_at;
-    if (read.enqueued_at) read.enqueued_at = wall_of(micros_of(*read.enqueued_at));
+  read_bare(element, place, otherwise, keyed, codec, read);
+  return read;
+}
+
+Element decode_element(std::string element, std::string_view place, const jobs::CodecOptions& codec,
+                       std::optional<jobs::Job>& job) {
+  DAGVERK_ASSERT(!place.empty());
+  Element read;
+  const bool enveloped = read_envelope(element, read);
+  if (!enveloped && read_stand_in(element, read)) {
+    read.queue = place;
     return read;
   }
-  if (const Result<jobs::Job> job = jobs::decode_job(element, place.empty() ? otherwise : place, codec)) {
-    read.jid = job->jid();
-    read.class_name = job->job_class();
-    if (keyed) read.limit_key = job->limit_key().value_or(std::string_view());
-    read.queue = place.empty() ? job->queue() : place;
-    read.enqueued_at = job->enqueued_at() ? job->enqueued_at() : job->created_at();
-    if (read.enqueued_at) read.enqueued_at = wall_of(micros_of(*read.enqueued_at));
+  bool keyed = false;
+  if (!enveloped) {
+    std::string_view payload = element;
+    keyed = take_marks(payload, read);
+    element.resize(payload.size());
+    read.payload = std::move(element);
+  }
+  Result<jobs::Job> decoded = jobs::decode_job_of(read.payload, place, codec);
+  if (decoded) job.emplace(std::move(*decoded));
+  if (enveloped) {
+    read.queue = place;
+  } else if (decoded) {
+    describe(*job, place, keyed, read);
   } else {
-    read.jid = concat("raw-", hash_of(element));
-    read.queue = place.empty() ? otherwise : place;
+    read_bare(read.payload, place, {}, keyed, codec, read);
   }
   return read;
 }

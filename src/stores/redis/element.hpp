@@ -33,6 +33,11 @@ struct Element {
 [[nodiscard]] Element read_element(std::string_view element, std::string_view place, std::string_view otherwise,
                                    const jobs::CodecOptions& codec);
 
+/// As `read_element` where there is a place, for those who read the payload next: what `decode_job` makes of it goes
+/// into `job`, with the bytes; the payload is empty then. Nothing goes there when it is no job.
+[[nodiscard]] Element decode_element(std::string element, std::string_view place, const jobs::CodecOptions& codec,
+                                     std::optional<jobs::Job>& job);
+
 /// What is known of a job beside its payload.
 struct Label {
   std::string_view jid;

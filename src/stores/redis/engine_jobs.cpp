@@ -48,16 +48,19 @@ Engine::Reply<std::vector<jobs::TakenJob>> Engine::take(jobs::TakeRequest reques
   std::vector<std::string> limit_keys;
   std::size_t largest = 0;
   std::size_t size = 0;
+  const bool decodes = request.decode && jobs::read_alike(*request.decode, options_.codec);
   note_limits(items[2].text() != "0", number_of(items[3].text()).value_or(0), now_us);
   for (std::size_t index = take_head; index + 3 <= items.size(); index += 3) {
     const std::string_view queue = items[index].text();
     auto execution = static_cast<std::uint64_t>(number_of(items[index + 1].text()).value_or(0));
     if (execution == 0) std::erase(request.queues, queue);  // paused, or full: what comes is no news
-    for (const net::RedisReply& item : items[index + 2].items()) {
+    std::vector<net::RedisReply> elements = items[index + 2].take_items();
+    for (net::RedisReply& item : elements) {
       largest = std::max(largest, item.text().size());
       size += item.text().size();
-      Element element = read_element(item.text(), queue, {}, options_.codec);
       jobs::TakenJob& job = taken.emplace_back();
+      Element element = decodes && !queue.empty() ? decode_element(item.take_text(), queue, options_.codec, job.job)
+                                                  : read_element(item.text(), queue, {}, options_.codec);
       job.token = {request.node, execution, execution};
       job.jid = std::move(element.jid);
       job.queue = std::move(element.queue);

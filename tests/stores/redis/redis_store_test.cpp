@@ -4,6 +4,7 @@
 #include "net/fake_redis.hpp"
 #include "net/redis_reader.hpp"
 #include "stores/redis/element.hpp"
+#include "stores/redis/scripts.hpp"
 
 #include "dagverk/base/concat.hpp"
 #include "dagverk/jobs/wire_time.hpp"
@@ -1243,6 +1244,107 @@ TEST(RedisElement, what_only_looks_like_an_envelope_is_somebodys_bytes) {
     EXPECT_EQ(read.payload, bytes);
     EXPECT_TRUE(read.jid.starts_with("raw-"));
     EXPECT_TRUE(read.bare);
+  }
+}
+
+/// Elements of every kind that a list may hold, and of every kind that is no job.
+std::vector<std::string> elements_of_all_kinds() {
+  const jobs::CodecOptions codec;
+  const std::string plain = R"({"queue":"low","args":[1],"class":"C","jid":"a1","created_at":1.5,"enqueued_at":2.25})";
+  const std::string keyed = R"({"limit_key":"api:1","args":[],"class":"C","jid":"b2","created_at":7})";
+  const std::string marks(redis::unjournaled_mark);
+  return {
+      plain,
+      keyed,
+      concat(plain, marks),
+      concat(keyed, redis::limited_mark),
+      concat(keyed, redis::limited_mark, marks),
+      concat(R"({"args":[],"class":7,"jid":"b2"})", redis::limited_mark, marks),
+      R"({"queue":null,"args":{},"class":"C","jid":"\u00fc","enqueued_at":"x"})",
+      R"({"args":"[1,{}]","class":"C","jid":"verk","max_retry_count":3,"retry_count":2,"\u0061t":9})",
+      R"({"args":[],"class":"C","jid":"x","retry_queue":"not a queue"})",
+      R"({"queue":"not a queue","args":[],"class":"C","jid":"x"})",
+      R"({"args":[],"class":"C","jid":"x"} more)",
+      R"({"args":[],"class":"C","jid":"x)",
+      R"({"args":[],"class":"C"})",
+      concat(R"({"args":[],"class":"C","jid":"x","failed_at":1,"a":")", std::string(std::size_t{1} << 20U, 'a'), "\"}"),
+      concat(R"({"args":[],"class":"C","jid":"x","a":")", std::string(std::size_t{1} << 20U, 'a'), "\"}"),
+      concat(R"({"args":[],"class":"C","jid":"x","a":)", std::string(200, '['), std::string(200, ']'), "}"),
+      redis::make_element(plain, {"other", "q", "D", false, redis::wall_of(17), "api"}, codec),
+      redis::make_element("no job", {"other", "q", "D", true, redis::wall_of(17)}, codec),
+      redis::make_element(concat(plain, marks), {"a1", "low", "C", true, redis::wall_of(17)}, codec),
+      concat(redis::stand_in_mark, "5000000 1795219126.5"),
+      concat(redis::envelope_mark, "j 1 2 3"),
+      "",
+      "\xff",
+  };
+}
+
+TEST(RedisElement, one_that_is_decoded_says_what_it_says_otherwise) {
+  const jobs::CodecOptions codec;
+  std::size_t decoded = 0;
+  for (const std::string& element : elements_of_all_kinds()) {
+    SCOPED_TRACE(element.substr(0, 200));
+    for (const std::string place : {"high", "not a queue"}) {
+      const redis::Element apart = redis::read_element(element, place, {}, codec);
+      const Result<jobs::Job> expected = jobs::decode_job(apart.payload, place, codec);
+      std::optional<jobs::Job> job;
+      const redis::Element read = redis::decode_element(element, place, codec, job);
+      EXPECT_EQ(read.jid, apart.jid);
+      EXPECT_EQ(read.queue, apart.queue);
+      EXPECT_EQ(read.class_name, apart.class_name);
+      EXPECT_EQ(read.enqueued_at, apart.enqueued_at);
+      EXPECT_EQ(read.limit_key, apart.limit_key);
+      EXPECT_EQ(read.journaled, apart.journaled);
+      EXPECT_EQ(read.bare, apart.bare);
+      EXPECT_EQ(read.oversized, apart.oversized);
+      ASSERT_EQ(job.has_value(), expected.has_value());
+      EXPECT_EQ(read.payload, job ? std::string() : apart.payload);
+      if (!job) continue;
+      ++decoded;
+      EXPECT_EQ(job->payload(), apart.payload);
+      EXPECT_EQ(job->jid(), expected->jid());
+      EXPECT_EQ(job->queue(), expected->queue());
+      EXPECT_EQ(job->names_queue(), expected->names_queue());
+      EXPECT_EQ(job->args_json(), expected->args_json());
+      EXPECT_EQ(job->attempt(), expected->attempt());
+    }
+  }
+  EXPECT_GE(decoded, 12U);
+}
+
+TEST_F(RedisStoreTest, jobs_come_decoded_to_whoever_asks_with_the_stores_own_limits) {
+  const std::vector<std::string> elements = elements_of_all_kinds();
+  const auto by = node();
+  const auto take_all = [&](const std::optional<jobs::CodecOptions>& decode) {
+    for (const std::string& element : elements) ask(RedisCommand("LPUSH", "queue:default", element));
+    auto taken = store_->take({by, {"default"}, 1000, decode});
+    EXPECT_TRUE(taken) << taken.error().message();
+    std::vector<Settlement> ends;
+    for (const jobs::TakenJob& job : *taken) ends.push_back(Settlement::discard(job.token));
+    expect_all_done(store_->settle(std::move(ends)));
+    return std::move(*taken);
+  };
+  const auto apart = take_all(std::nullopt);
+  const auto decoded = take_all(jobs::CodecOptions{.timestamps = jobs::TimestampFormat::millis});
+  const auto deeper = take_all(jobs::CodecOptions{.depth_limit = 127});
+
+  ASSERT_EQ(apart.size(), elements.size());
+  ASSERT_EQ(decoded.size(), elements.size());
+  ASSERT_EQ(deeper.size(), elements.size());
+  for (std::size_t index = 0; index < elements.size(); ++index) {
+    SCOPED_TRACE(apart[index].payload.substr(0, 200));
+    EXPECT_FALSE(apart[index].job);
+    EXPECT_FALSE(deeper[index].job) << "its limits are not the store's";
+    EXPECT_EQ(deeper[index].payload, apart[index].payload);
+    const std::optional<jobs::Job>& job = decoded[index].job;
+    EXPECT_EQ(job.has_value(), jobs::decode_job(apart[index].payload, "default").has_value());
+    EXPECT_EQ(job ? job->payload() : decoded[index].payload, apart[index].payload);
+    EXPECT_EQ(decoded[index].payload.empty(), job.has_value() || apart[index].payload.empty());
+    EXPECT_EQ(decoded[index].jid, apart[index].jid);
+    EXPECT_EQ(decoded[index].queue, apart[index].queue);
+    EXPECT_EQ(decoded[index].class_name, apart[index].class_name);
+    EXPECT_EQ(decoded[index].journaled, apart[index].journaled);
   }
 }
 
