@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <charconv>
 #include <chrono>
 #include <cstdint>
@@ -87,36 +88,42 @@ constexpr std::array<std::string_view, 26> field_names = {
     "tracestate",
     "wrapped",
 };
+static_assert(field_names.size() <= 32, "a bit each");
 static_assert(field_names[static_cast<std::size_t>(Field::wrapped)] == "wrapped");
 static_assert(field_names[static_cast<std::size_t>(Field::job_class)] == "class");
 
-constexpr std::size_t name_slots = 64;
-constexpr std::size_t slot_of(std::string_view name) noexcept {
-  return name.empty() ? 0 : (name.size() * 7 + static_cast<unsigned char>(name.back())) % name_slots;
+template <std::size_t Size, std::size_t... Indices>
+constexpr std::size_t field_of_size(std::string_view name, std::index_sequence<Indices...> /*all*/) noexcept {
+  std::size_t found = field_names.size();
+  // Sizes are known where this is compiled, so that names are compared as whole words.
+  static_cast<void>(
+      ((field_names[Indices].size() == Size && name == field_names[Indices] && (found = Indices, true)) || ...));
+  return found;
 }
-
-/// Field names by slot; those that share one are chained.
-struct FieldTable {
-  std::array<std::size_t, name_slots> first{};
-  std::array<std::size_t, field_names.size()> next{};
-};
-constexpr FieldTable field_table = [] {
-  FieldTable table;
-  table.first.fill(field_names.size());
-  for (std::size_t index = 0; index < field_names.size(); ++index) {
-    std::size_t& first = table.first[slot_of(field_names[index])];
-    table.next[index] = first;
-    first = index;
-  }
-  return table;
-}();
 
 /// The index of the Field that is called so; the number of fields when none is.
 constexpr std::size_t field_index(std::string_view name) noexcept {
-  std::size_t index = field_table.first[slot_of(name)];
-  while (index < field_names.size() && field_names[index] != name) index = field_table.next[index];
-  return index;
+  constexpr auto all = std::make_index_sequence<field_names.size()>();
+  switch (name.size()) {
+    case 2: return field_of_size<2>(name, all);
+    case 3: return field_of_size<3>(name, all);
+    case 4: return field_of_size<4>(name, all);
+    case 5: return field_of_size<5>(name, all);
+    case 7: return field_of_size<7>(name, all);
+    case 9: return field_of_size<9>(name, all);
+    case 10: return field_of_size<10>(name, all);
+    case 11: return field_of_size<11>(name, all);
+    case 13: return field_of_size<13>(name, all);
+    case 15: return field_of_size<15>(name, all);
+    default: return field_names.size();
+  }
 }
+static_assert([] {
+  for (std::size_t index = 0; index < field_names.size(); ++index) {
+    if (field_index(field_names[index]) != index) return false;
+  }
+  return true;
+}());
 static_assert(field_index("wrapped") == static_cast<std::size_t>(Field::wrapped));
 static_assert(field_index("bid") == field_names.size());
 
@@ -184,6 +191,10 @@ std::uint32_t Job::failure_count() const noexcept {
   return failures > 0 ? static_cast<std::uint32_t>(failures) : 0;
 }
 
+std::optional<WallTime> Job::time(Text at) const noexcept {
+  return at.present ? parse_wire_time(text(at)) : std::nullopt;
+}
+
 /// Fills a Job from the last occurrence of each member that we know.
 class JobReader {
  public:
@@ -198,23 +209,10 @@ class JobReader {
     }
     if (const auto read = read_identity(taken_from); !read) return read.error();
     if (const auto read = read_args(); !read) return read.error();
-    if (const auto read = read_retries(); !read) return read.error();
-    job_.created_at_ = time(Field::created_at);
-    job_.enqueued_at_ = time(Field::enqueued_at);
-    job_.at_ = time(Field::at);
-    job_.failed_at_ = time(Field::failed_at);
-    job_.retried_at_ = time(Field::retried_at);
-    job_.expires_at_ = time(Field::expires_at);
-    job_.expires_in_ = span(Field::expires_in);
-    job_.timeout_ = span(Field::timeout);
-    shown_text(Field::limit_key, job_.limit_key_);
-    shown_text(Field::traceparent, job_.traceparent_);
-    shown_text(Field::tracestate, job_.tracestate_);
-    if (is(Field::tags, json::Kind::array)) job_.tags_ = in_payload(value(Field::tags));
-    shown_text(Field::wrapped, job_.wrapped_);
-    shown_text(Field::error_message, job_.error_message_);
-    shown_text(Field::error_class, job_.error_class_);
-    shown_text(Field::error_backtrace, job_.error_backtrace_);
+    if (const auto read = read_retry_queue(); !read) return read.error();
+    for (std::uint32_t rest = present_; rest != 0; rest &= rest - 1) {
+      read_lenient(static_cast<Field>(std::countr_zero(rest)));
+    }
     return std::move(job_);
   }
 
@@ -227,7 +225,10 @@ class JobReader {
     json::Walk walk(job_.payload_, json::Kind::object, depth_limit_of(options_));
     while (walk.next()) {
       const std::size_t index = field_index(key_of(walk.item(), buffer));
-      if (index < values_.size()) values_[index] = walk.item().value;
+      if (index >= values_.size()) continue;
+      values_[index] = walk.item().value;
+      present_ |= std::uint32_t{1} << index;
+      escaped_[index] = walk.item().text_escaped;
     }
     if (walk.fault()) return not_json(walk.fault());
     return {};
@@ -285,24 +286,7 @@ class JobReader {
     return {};
   }
 
-  Result<void> read_retries() {
-    if (is(Field::retry, json::Kind::boolean)) {
-      job_.retry_ = value(Field::retry) == "true" ? RetrySetting::on() : RetrySetting::off();
-    } else if (const auto limit = integer(Field::retry)) {
-      job_.retry_ = RetrySetting::limited(to_limit(*limit));
-    }
-    if (!value(Field::max_retry_count).empty()) {
-      job_.dialect_ = JobDialect::verk;
-      if (const auto limit = integer(Field::max_retry_count)) job_.max_retry_count_ = to_limit(*limit);
-    }
-    if (const auto count = integer(Field::retry_count)) {
-      job_.retry_count_ =
-          static_cast<std::int32_t>(std::clamp<std::int64_t>(*count, -1, std::numeric_limits<std::int32_t>::max() - 1));
-    }
-    if (const auto seconds = integer(Field::retry_for); seconds && *seconds > 0 && *seconds <= retry_for_max_s) {
-      job_.retry_for_ = std::chrono::seconds(*seconds);
-    }
-    if (is(Field::dead, json::Kind::boolean)) job_.dead_ = value(Field::dead) == "true";
+  Result<void> read_retry_queue() {
     if (text(Field::retry_queue, job_.retry_queue_)) {
       if (const auto checked = check_queue_name(*job_.retry_queue()); !checked) {
         return malformed(concat("\"retry_queue\": ", checked.error().message()));
@@ -311,6 +295,62 @@ class JobReader {
       return wrong(Field::retry_queue, "a string");
     }
     return {};
+  }
+
+  // A member for which another type, or a value out of range, is as good as absent.
+  void read_lenient(Field field) {
+    switch (field) {
+      case Field::retry: read_retry(); return;
+      case Field::max_retry_count:
+        job_.dialect_ = JobDialect::verk;
+        if (const auto limit = integer(field)) job_.max_retry_count_ = to_limit(*limit);
+        return;
+      case Field::retry_count:
+        if (const auto count = integer(field)) {
+          constexpr std::int64_t most = std::numeric_limits<std::int32_t>::max() - 1;
+          job_.retry_count_ = static_cast<std::int32_t>(std::clamp<std::int64_t>(*count, -1, most));
+        }
+        return;
+      case Field::retry_for:
+        if (const auto seconds = integer(field); seconds && *seconds > 0 && *seconds <= retry_for_max_s) {
+          job_.retry_for_ = std::chrono::seconds(*seconds);
+        }
+        return;
+      case Field::dead:
+        if (is(field, json::Kind::boolean)) job_.dead_ = value(field).front() == 't';
+        return;
+      case Field::created_at: time(field, job_.created_at_); return;
+      case Field::enqueued_at: time(field, job_.enqueued_at_); return;
+      case Field::at: time(field, job_.at_); return;
+      case Field::failed_at: time(field, job_.failed_at_); return;
+      case Field::retried_at: time(field, job_.retried_at_); return;
+      case Field::expires_at: time(field, job_.expires_at_); return;
+      case Field::expires_in: job_.expires_in_ = span(field); return;
+      case Field::timeout: job_.timeout_ = span(field); return;
+      case Field::limit_key: shown_text(field, job_.limit_key_); return;
+      case Field::traceparent: shown_text(field, job_.traceparent_); return;
+      case Field::tracestate: shown_text(field, job_.tracestate_); return;
+      case Field::wrapped: shown_text(field, job_.wrapped_); return;
+      case Field::error_message: shown_text(field, job_.error_message_); return;
+      case Field::error_class: shown_text(field, job_.error_class_); return;
+      case Field::error_backtrace: shown_text(field, job_.error_backtrace_); return;
+      case Field::tags:
+        if (is(field, json::Kind::array)) job_.tags_ = in_payload(value(field));
+        return;
+      case Field::args:
+      case Field::jid:
+      case Field::job_class:
+      case Field::queue:
+      case Field::retry_queue: return;  // read before
+    }
+  }
+
+  void read_retry() {
+    if (is(Field::retry, json::Kind::boolean)) {
+      job_.retry_ = value(Field::retry).front() == 't' ? RetrySetting::on() : RetrySetting::off();
+    } else if (const auto limit = integer(Field::retry)) {
+      job_.retry_ = RetrySetting::limited(to_limit(*limit));
+    }
   }
 
   static std::uint32_t to_limit(std::int64_t number) {
@@ -345,7 +385,7 @@ class JobReader {
   bool text(Field field, Job::Text& out) {
     if (!is(field, json::Kind::text)) return false;
     const std::string_view spelled = inside_quotes(value(field));
-    if (spelled.find('\\') == std::string_view::npos) {
+    if (!escaped_[static_cast<std::size_t>(field)]) {
       out = in_payload(spelled);
     } else {
       std::string decoded;
@@ -362,10 +402,10 @@ class JobReader {
     return is(field, json::Kind::number) ? clamped_integer(value(field)) : std::nullopt;
   }
 
-  [[nodiscard]] std::optional<WallTime> time(Field field) const {
-    if (is(field, json::Kind::number)) return parse_wire_time(value(field));
-    if (is(field, json::Kind::text)) return parse_wire_time(inside_quotes(value(field)));
-    return std::nullopt;
+  // Job::time reads it.
+  void time(Field field, Job::Text& out) {
+    if (is(field, json::Kind::number)) out = in_payload(value(field));
+    if (is(field, json::Kind::text)) out = in_payload(inside_quotes(value(field)));
   }
 
   // Seconds above 0.
@@ -380,6 +420,8 @@ class JobReader {
   const CodecOptions& options_;
   Job job_;
   std::array<std::string_view, field_names.size()> values_;  // as spelled; empty: absent
+  std::array<bool, field_names.size()> escaped_{};           // of those that are texts
+  std::uint32_t present_ = 0;                                // a bit per Field
 };
 
 Result<Job> decode_job(std::string_view payload, std::string_view taken_from, const CodecOptions& options) {
@@ -410,7 +452,7 @@ std::optional<JobHead> read_job_head(std::string_view payload, const CodecOption
     if (item.key_escaped) return std::nullopt;
     const json::Kind kind = json::kind_of(item.value);
     const auto plain_text = [&](std::string_view& into) {
-      if (kind != json::Kind::text || item.value.find('\\') != std::string_view::npos) return false;
+      if (kind != json::Kind::text || item.text_escaped) return false;
       into = inside_quotes(item.value);
       return true;
     };

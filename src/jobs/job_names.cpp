@@ -1,9 +1,12 @@
 #include "dagverk/jobs/job_names.hpp"
 
+#include "jobs/byte_words.hpp"
 #include "jobs/json_text.hpp"
 
 #include "dagverk/base/concat.hpp"
 
+#include <array>
+#include <cstddef>
 #include <string>
 
 namespace dagverk::jobs {
@@ -13,9 +16,38 @@ namespace {
 constexpr bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
 constexpr bool is_letter(char c) noexcept { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 
-bool consists_of(std::string_view name, std::string_view punctuation) noexcept {
-  for (const char c : name) {
-    if (!is_letter(c) && !is_digit(c) && punctuation.find(c) == std::string_view::npos) return false;
+/// Bytes, as a set.
+struct ByteSet {
+  std::array<bool, 256> has{};
+
+  [[nodiscard]] constexpr bool holds_all_of(std::string_view text) const noexcept {
+    for (const char c : text) {
+      if (!has[static_cast<unsigned char>(c)]) return false;
+    }
+    return true;
+  }
+};
+
+constexpr ByteSet letters_digits_and(std::string_view punctuation) noexcept {
+  ByteSet set;
+  for (std::size_t byte = 0; byte < set.has.size(); ++byte) {
+    const char c = static_cast<char>(byte);
+    set.has[byte] = is_letter(c) || is_digit(c) || punctuation.find(c) != std::string_view::npos;
+  }
+  return set;
+}
+
+constexpr ByteSet of_queue_names = letters_digits_and("_.:-");
+constexpr ByteSet of_class_names = letters_digits_and("_.:-/");
+bool is_printable_ascii(std::string_view text) noexcept {
+  const char* at = text.data();
+  const char* const end = at + text.size();
+  for (; end - at >= words::size; at += words::size) {
+    const std::uint64_t word = words::load(at);
+    if ((words::below(word, 0x20) | words::equal(word, 0x7F) | (word & words::in_each(0x80))) != 0) return false;
+  }
+  for (; at != end; ++at) {
+    if (*at < 0x20 || *at >= 0x7F) return false;
   }
   return true;
 }
@@ -40,7 +72,7 @@ Result<void> check_queue_name(std::string_view name) {
   if (name.empty() || name.size() > queue_name_size_limit) {
     return refused("queue", name, concat("must have 1 to ", queue_name_size_limit, " bytes, has ", name.size()));
   }
-  if (!consists_of(name, "_.:-")) {
+  if (!of_queue_names.holds_all_of(name)) {
     return refused("queue", name, "may have letters, digits, '_', '.', ':' and '-' only");
   }
   if (!is_letter(name.front()) && !is_digit(name.front()) && name.front() != '_') {
@@ -56,7 +88,7 @@ Result<void> check_class_name(std::string_view name) {
   if (name.empty() || name.size() > class_name_size_limit) {
     return refused("class", name, concat("must have 1 to ", class_name_size_limit, " bytes, has ", name.size()));
   }
-  if (!consists_of(name, "_.:-/")) {
+  if (!of_class_names.holds_all_of(name)) {
     return refused("class", name, "may have letters, digits, '_', '.', ':', '-' and '/' only");
   }
   if (!is_letter(name.front()) && name.front() != '_') return refused("class", name, "must begin with a letter or '_'");
@@ -67,6 +99,7 @@ Result<void> check_jid(std::string_view jid) {
   if (jid.empty() || jid.size() > jid_size_limit) {
     return refused("jid", jid, concat("must have 1 to ", jid_size_limit, " bytes, has ", jid.size()));
   }
+  if (is_printable_ascii(jid)) return {};
   if (!json::is_utf8(jid)) return refused("jid", jid, "must be UTF-8");
   for (const char c : jid) {
     if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F)

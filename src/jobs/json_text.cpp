@@ -1,5 +1,7 @@
 #include "jobs/json_text.hpp"
 
+#include "jobs/byte_words.hpp"
+
 #include "dagverk/base/assert.hpp"
 #include "dagverk/base/concat.hpp"
 
@@ -21,6 +23,25 @@ constexpr std::array<bool, 256> text_stops = [] {
   stops['\\'] = true;
   return stops;
 }();
+
+/// The end of the bytes that stand for themselves in a string literal: most of what reading a job costs.
+const char* plain_end(const char* at, const char* end) noexcept {
+  for (; end - at >= words::size; at += words::size) {
+    const std::uint64_t stops = words::below_or_either(words::load(at), 0x20, '"', '\\');
+    if (stops != 0) return at + words::before_first(stops);
+  }
+  while (at != end && !text_stops[static_cast<unsigned char>(*at)]) ++at;
+  return at;
+}
+
+const char* digits_end(const char* at, const char* end) noexcept {
+  for (; end - at >= words::size; at += words::size) {
+    const std::uint64_t others = words::no_digit(words::load(at));
+    if (others != 0) return at + words::before_first(others);
+  }
+  while (at != end && is_digit(*at)) ++at;
+  return at;
+}
 
 constexpr int hex_value(char c) noexcept {
   if (is_digit(c)) return c - '0';
@@ -56,19 +77,6 @@ void append_code_point(std::string& out, unsigned code) {
 
 }  // namespace
 
-Kind kind_of(std::string_view value) noexcept {
-  DAGVERK_ASSERT(!value.empty());
-  switch (value.front()) {
-    case 'n': return Kind::null;
-    case 't':
-    case 'f': return Kind::boolean;
-    case '"': return Kind::text;
-    case '[': return Kind::array;
-    case '{': return Kind::object;
-    default: return Kind::number;
-  }
-}
-
 bool is_integer(std::string_view number) noexcept { return number.find_first_of(".eE") == std::string_view::npos; }
 
 bool is_number(std::string_view text) noexcept {
@@ -80,65 +88,55 @@ bool is_number(std::string_view text) noexcept {
 std::string Fault::describe() const { return concat(what, " at byte ", offset); }
 
 bool Scanner::fail(const char* what) noexcept {
-  fault_ = Fault{what, at_};
+  fault_ = Fault{what, at()};
   return false;
 }
 
-bool Scanner::enter() noexcept {
-  if (depth_left_ == 0) return fail("nested deeper than the limit");
-  --depth_left_;
-  return true;
-}
-
-void Scanner::skip_space() noexcept {
-  while (!at_end() && (text_[at_] == ' ' || text_[at_] == '\n' || text_[at_] == '\r' || text_[at_] == '\t')) ++at_;
-}
-
-bool Scanner::skip_byte(char expected, const char* complaint) noexcept {
-  if (at_end()) return fail("unexpected end");
-  if (text_[at_] != expected) return fail(complaint);
+bool Scanner::skip_text() noexcept {
+  text_escaped_ = false;
+  if (!skip_byte('"', "expected a string")) return false;
+  at_ = plain_end(at_, end_);
+  if (at_end() || *at_ != '"') return skip_rest_of_text();
   ++at_;
   return true;
 }
 
-bool Scanner::skip_text() noexcept {
-  if (!skip_byte('"', "expected a string")) return false;
-  for (;;) {
-    std::size_t at = at_;  // a local: the loop is most of what reading a job costs
-    while (at < text_.size() && !text_stops[static_cast<unsigned char>(text_[at])]) ++at;
-    at_ = at;
-    if (at_end()) break;
-    const char c = text_[at_];
-    if (c != '"' && c != '\\') return fail("control character in a string");
-    ++at_;
-    if (c == '"') return true;
-    if (at_end()) break;
-    const char escape = text_[at_];
-    if (escape == 'u') {
-      for (std::size_t digit = 1; digit <= 4; ++digit) {
-        if (at_ + digit >= text_.size()) {
-          at_ = text_.size();
-          return fail("unexpected end");
-        }
-        if (hex_value(text_[at_ + digit]) < 0) return fail("wrong \\u escape");
-      }
-      at_ += 5;
-    } else if (std::string_view("\"\\/bfnrt").find(escape) != std::string_view::npos) {
+bool Scanner::skip_rest_of_text() noexcept {
+  for (; !at_end(); at_ = plain_end(at_, end_)) {
+    if (*at_ == '"') {
       ++at_;
-    } else {
-      return fail("unknown escape in a string");
+      return true;
     }
+    if (*at_ != '\\') return fail("control character in a string");
+    text_escaped_ = true;
+    if (!skip_escape()) return false;
   }
   return fail("unexpected end");
 }
 
-bool Scanner::skip_digits() noexcept {
+bool Scanner::skip_escape() noexcept {
+  ++at_;
   if (at_end()) return fail("unexpected end");
-  if (!is_digit(text_[at_])) return fail("expected a digit");
-  std::size_t at = at_;
-  while (at < text_.size() && is_digit(text_[at])) ++at;
-  at_ = at;
+  if (*at_ != 'u') {
+    if (std::string_view("\"\\/bfnrt").find(*at_) == std::string_view::npos) return fail("unknown escape in a string");
+    ++at_;
+    return true;
+  }
+  for (std::ptrdiff_t digit = 1; digit <= 4; ++digit) {
+    if (end_ - at_ <= digit) {
+      at_ = end_;
+      return fail("unexpected end");
+    }
+    if (hex_value(at_[digit]) < 0) return fail("wrong \\u escape");
+  }
+  at_ += 5;
   return true;
+}
+
+bool Scanner::skip_digits() noexcept {
+  const char* const begin = at_;
+  at_ = digits_end(begin, end_);
+  return at_ != begin || fail(at_end() ? "unexpected end" : "expected a digit");
 }
 
 bool Scanner::skip_number() noexcept {
@@ -162,7 +160,7 @@ bool Scanner::skip_number() noexcept {
 }
 
 bool Scanner::skip_word(std::string_view word) noexcept {
-  if (text_.substr(at_, word.size()) != word) return fail("unexpected character");
+  if (!std::string_view(at_, end_).starts_with(word)) return fail("unexpected character");
   at_ += word.size();
   return true;
 }
@@ -201,7 +199,7 @@ bool Scanner::skip_container(bool is_object) noexcept {
 // NOLINTNEXTLINE(misc-no-recursion)
 bool Scanner::skip_value() noexcept {
   if (at_end()) return fail("unexpected end");
-  switch (text_[at_]) {
+  switch (*at_) {
     case '{': return skip_container(true);
     case '[': return skip_container(false);
     case '"': return skip_text();
@@ -210,7 +208,7 @@ bool Scanner::skip_value() noexcept {
     case 'n': return skip_word("null");
     default: break;
   }
-  if (text_[at_] == '-' || is_digit(text_[at_])) return skip_number();
+  if (*at_ == '-' || is_digit(*at_)) return skip_number();
   return fail("unexpected character");
 }
 
@@ -223,48 +221,49 @@ bool Walk::finish() noexcept {
   return false;
 }
 
-bool Walk::read_item() noexcept {
-  if (container_ == Kind::object) {
-    const std::size_t key_begin = scanner_.at() + 1;
-    if (!scanner_.skip_text()) return false;
-    item_.key = text_.substr(key_begin, scanner_.at() - 1 - key_begin);
-    item_.key_escaped = item_.key.find('\\') != std::string_view::npos;
-    scanner_.skip_space();
-    if (!scanner_.skip_byte(':', "expected a colon")) return false;
-    scanner_.skip_space();
-  }
-  item_.value_begin = scanner_.at();
-  if (!scanner_.skip_value()) return false;
-  item_.value_end = scanner_.at();
-  item_.value = text_.substr(item_.value_begin, item_.value_end - item_.value_begin);
+bool Walk::open() noexcept {
   scanner_.skip_space();
-  item_.segment_end = scanner_.at();
+  if (scanner_.peek() != (container_ == Kind::object ? '{' : '[')) {
+    return scanner_.fail(container_ == Kind::object ? "expected an object" : "expected an array");
+  }
+  if (!scanner_.enter()) return false;
+  (void)scanner_.skip_byte(scanner_.peek(), "");
+  body_begin_ = scanner_.at();
+  state_ = State::within;
   return true;
 }
 
 bool Walk::next() noexcept {
-  if (state_ == State::done || fault()) return false;
-  const char close = container_ == Kind::object ? '}' : ']';
-  if (state_ == State::before) {
-    scanner_.skip_space();
-    if (scanner_.peek() != (container_ == Kind::object ? '{' : '[')) {
-      return scanner_.fail(container_ == Kind::object ? "expected an object" : "expected an array");
-    }
-    if (!scanner_.enter()) return false;
-    (void)scanner_.skip_byte(scanner_.peek(), "");
-    body_begin_ = scanner_.at();
-    scanner_.skip_space();
-    if (scanner_.peek() == close) return finish();
-    state_ = State::within;
+  const bool object = container_ == Kind::object;
+  const bool first = state_ == State::before;
+  if (state_ == State::done || fault() || (first && !open())) return false;
+  if (first) scanner_.skip_space();
+  if (scanner_.peek() == (object ? '}' : ']')) return finish();
+  if (first) {
     item_.segment_begin = body_begin_;
   } else {
-    if (scanner_.peek() == close) return finish();
-    if (!scanner_.skip_byte(',', container_ == Kind::object ? "expected a comma or }" : "expected a comma or ]"))
-      return false;
+    if (!scanner_.skip_byte(',', object ? "expected a comma or }" : "expected a comma or ]")) return false;
     item_.segment_begin = scanner_.at();
     scanner_.skip_space();
   }
-  return read_item();
+  if (object) {
+    const char* const key = scanner_.position() + 1;
+    if (!scanner_.skip_text()) return false;
+    item_.key = std::string_view(key, scanner_.position() - 1);
+    item_.key_escaped = scanner_.text_escaped();
+    scanner_.skip_space();
+    if (!scanner_.skip_byte(':', "expected a colon")) return false;
+    scanner_.skip_space();
+  }
+  const char* const value = scanner_.position();
+  item_.value_begin = scanner_.at();
+  if (!scanner_.skip_value()) return false;
+  item_.value = std::string_view(value, scanner_.position());
+  item_.value_end = scanner_.at();
+  item_.text_escaped = scanner_.text_escaped();
+  scanner_.skip_space();
+  item_.segment_end = scanner_.at();
+  return true;
 }
 
 std::size_t utf8_sequence(std::string_view text, std::size_t at) noexcept {

@@ -1,5 +1,7 @@
 #pragma once
 
+#include "dagverk/base/assert.hpp"
+
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -14,7 +16,18 @@ namespace dagverk::jobs::json {
 enum class Kind : std::uint8_t { null, boolean, number, text, array, object };
 
 /// The kind of a valid value, from its first byte.
-[[nodiscard]] Kind kind_of(std::string_view value) noexcept;
+[[nodiscard]] inline Kind kind_of(std::string_view value) noexcept {
+  DAGVERK_ASSERT(!value.empty());
+  switch (value.front()) {
+    case 'n': return Kind::null;
+    case 't':
+    case 'f': return Kind::boolean;
+    case '"': return Kind::text;
+    case '[': return Kind::array;
+    case '{': return Kind::object;
+    default: return Kind::number;
+  }
+}
 
 /// Whether a valid number is written without fraction and exponent.
 [[nodiscard]] bool is_integer(std::string_view number) noexcept;
@@ -32,32 +45,54 @@ struct Fault {
 };
 
 /// Steps over JSON text. After a failed step the object stays at the fault and must not be used further.
+///
+/// What every byte or token of a job goes through is defined here, so that it is inlined.
 class Scanner {
  public:
-  Scanner(std::string_view text, unsigned depth_limit) noexcept : text_(text), depth_left_(depth_limit) {}
+  Scanner(std::string_view text, unsigned depth_limit) noexcept
+      : begin_(text.data()), end_(begin_ + text.size()), at_(begin_), depth_left_(depth_limit) {}
 
-  [[nodiscard]] std::size_t at() const noexcept { return at_; }
+  [[nodiscard]] std::size_t at() const noexcept { return static_cast<std::size_t>(at_ - begin_); }
+  [[nodiscard]] const char* position() const noexcept { return at_; }  // within the text
   [[nodiscard]] const Fault& fault() const noexcept { return fault_; }
-  [[nodiscard]] bool at_end() const noexcept { return at_ == text_.size(); }
-  [[nodiscard]] char peek() const noexcept { return at_end() ? '\0' : text_[at_]; }
+  [[nodiscard]] bool at_end() const noexcept { return at_ == end_; }
+  [[nodiscard]] char peek() const noexcept { return at_end() ? '\0' : *at_; }
+  /// Whether the last text that was stepped over has escapes.
+  [[nodiscard]] bool text_escaped() const noexcept { return text_escaped_; }
 
-  void skip_space() noexcept;
-  bool skip_byte(char expected, const char* complaint) noexcept;
+  void skip_space() noexcept {
+    while (!at_end() && static_cast<unsigned char>(*at_) <= ' ' &&
+           (*at_ == ' ' || *at_ == '\n' || *at_ == '\r' || *at_ == '\t'))
+      ++at_;
+  }
+  bool skip_byte(char expected, const char* complaint) noexcept {
+    if (at_end() || *at_ != expected) return fail(at_end() ? "unexpected end" : complaint);
+    ++at_;
+    return true;
+  }
   bool skip_text() noexcept;
   bool skip_value() noexcept;
   bool fail(const char* what) noexcept;
-  bool enter() noexcept;
+  bool enter() noexcept {
+    if (depth_left_ == 0) return fail("nested deeper than the limit");
+    --depth_left_;
+    return true;
+  }
   void leave() noexcept { ++depth_left_; }
 
  private:
+  bool skip_rest_of_text() noexcept;
+  bool skip_escape() noexcept;
   bool skip_digits() noexcept;
   bool skip_number() noexcept;
   bool skip_word(std::string_view word) noexcept;
   bool skip_container(bool is_object) noexcept;
 
-  std::string_view text_;
-  std::size_t at_ = 0;
+  const char* begin_;
+  const char* end_;
+  const char* at_;
   unsigned depth_left_;
+  bool text_escaped_ = false;
   Fault fault_;
 };
 
@@ -68,7 +103,8 @@ struct Item {
   std::size_t segment_end = 0;
   std::string_view key;  // as spelled, without quotes; empty for elements
   bool key_escaped = false;
-  std::string_view value;  // as spelled, without surrounding white space
+  bool text_escaped = false;  // of a value that is a text
+  std::string_view value;     // as spelled, without surrounding white space
   std::size_t value_begin = 0;
   std::size_t value_end = 0;
 };
@@ -81,7 +117,7 @@ struct Item {
 class Walk {
  public:
   Walk(std::string_view text, Kind container, unsigned depth_limit) noexcept
-      : text_(text), container_(container), scanner_(text, depth_limit) {}
+      : container_(container), scanner_(text, depth_limit) {}
 
   bool next() noexcept;
   [[nodiscard]] const Item& item() const noexcept { return item_; }
@@ -90,12 +126,11 @@ class Walk {
   [[nodiscard]] std::size_t body_end() const noexcept { return body_end_; }  // at the closing bracket, after the walk
 
  private:
+  bool open() noexcept;
   bool finish() noexcept;
-  bool read_item() noexcept;
 
   enum class State : std::uint8_t { before, within, done };
 
-  std::string_view text_;
   Kind container_;
   Scanner scanner_;
   State state_ = State::before;

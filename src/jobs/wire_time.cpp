@@ -5,9 +5,11 @@
 #include "dagverk/base/assert.hpp"
 #include "dagverk/base/concat.hpp"
 
+#include <algorithm>
 #include <charconv>
 #include <chrono>
 #include <cmath>
+#include <cstddef>
 #include <limits>
 
 namespace dagverk::jobs {
@@ -17,6 +19,8 @@ namespace {
 constexpr std::int64_t ns_per_s = 1'000'000'000;
 constexpr std::int64_t ns_per_ms = 1'000'000;
 constexpr std::int64_t integer_is_millis_from = 100'000'000'000;  // 1e11 s is the year 5138; 1e11 ms is 1973
+
+constexpr bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
 
 std::string two(unsigned value) { return concat(value < 10 ? "0" : "", value); }
 
@@ -51,28 +55,35 @@ struct Decimal {
 
 /// Nothing for a JSON number of another form, one of more than 18 digits before the point, and what is none.
 std::optional<Decimal> parse_decimal(std::string_view text) {
-  constexpr std::size_t digits_limit = 18;
-  const auto digit_at = [&](std::size_t at) {
-    return at < text.size() ? static_cast<unsigned>(text[at]) - static_cast<unsigned>('0') : 10U;
+  constexpr std::ptrdiff_t digits_limit = 18;
+  constexpr std::ptrdiff_t places = 9;  // of a nanosecond; what is smaller is cut off
+  static constexpr std::int64_t unit_after[places + 1] = {ns_per_s, 100'000'000, 10'000'000, 1'000'000, 100'000,
+                                                          10'000,   1'000,       100,        10,        1};
+  const char* at = text.data();
+  const char* const end = at + text.size();
+  const auto read_digits = [&at](const char* until) {
+    std::uint64_t number = 0;
+    for (; at != until; ++at) {
+      const std::uint64_t digit = static_cast<unsigned char>(*at) - std::uint64_t{'0'};
+      if (digit > 9) break;
+      number = number * 10 + digit;
+    }
+    return static_cast<std::int64_t>(number);
   };
   Decimal read;
   read.negative = text.starts_with('-');
-  const std::size_t begin = read.negative ? 1 : 0;
-  std::size_t at = begin;
-  for (unsigned digit = digit_at(at); digit < 10 && at - begin < digits_limit; digit = digit_at(++at)) {
-    read.whole = read.whole * 10 + static_cast<std::int64_t>(digit);
-  }
-  const std::size_t digits = at - begin;
-  if (digits == 0 || (digits > 1 && text[begin] == '0')) return std::nullopt;
-  if (at == text.size()) return read;
-  if (text[at] != '.') return std::nullopt;
+  if (read.negative) ++at;
+  const char* const whole = at;
+  read.whole = read_digits(whole + std::min(digits_limit, end - whole));
+  if (at == whole || (at - whole > 1 && *whole == '0')) return std::nullopt;
+  if (at == end) return read;
+  if (*at != '.') return std::nullopt;
   read.point = true;
-  const std::size_t point = at++;
-  std::int64_t unit = ns_per_s / 10;
-  for (unsigned digit = digit_at(at); digit < 10; digit = digit_at(++at), unit /= 10) {
-    read.fraction_ns += static_cast<std::int64_t>(digit) * unit;
-  }
-  if (at < text.size() || at == point + 1) return std::nullopt;
+  const char* const fraction = ++at;
+  read.fraction_ns = read_digits(fraction + std::min(places, end - fraction));
+  read.fraction_ns *= unit_after[at - fraction];
+  while (at != end && is_digit(*at)) ++at;
+  if (at != end || at == fraction) return std::nullopt;
   return read;
 }
 

@@ -1024,6 +1024,45 @@ bool scanner_accepts(std::string_view text) {
   return scanner.at_end();
 }
 
+TEST(JsonText, a_byte_of_a_text_or_number_counts_wherever_it_stands) {
+  for (std::size_t size = 0; size <= 20; ++size) {
+    for (std::size_t place = 0; place < size; ++place) {
+      for (unsigned value = 0; value < 256; ++value) {
+        const char byte = static_cast<char>(value);
+        std::string text = concat("\"", std::string(size, 'a'), "\"");
+        text[place + 1] = byte;
+        json::Scanner scanner(text, 0);
+        const bool read = scanner.skip_value();
+        if (byte == '"') {
+          ASSERT_TRUE(read && scanner.at() == place + 2);
+        } else if (byte == '\\') {  // of an "a", or of the quote at the end
+          ASSERT_FALSE(read);
+          ASSERT_EQ(scanner.fault().offset, place + 1 == size ? text.size() : place + 2);
+        } else if (value < 0x20) {
+          ASSERT_FALSE(read);
+          ASSERT_EQ(scanner.fault().describe(), concat("control character in a string at byte ", place + 1));
+        } else {
+          ASSERT_TRUE(read && scanner.at_end() && !scanner.text_escaped());
+        }
+
+        std::string digits(size, '7');
+        digits[place] = byte;
+        json::Scanner number(digits, 0);
+        const bool goes_on = value >= '0' && value <= '9' && (byte != '0' || place > 0);
+        if (goes_on) {
+          ASSERT_TRUE(number.skip_value() && number.at_end());
+        } else if (place > 0 && byte != '.' && byte != 'e' && byte != 'E') {
+          ASSERT_TRUE(number.skip_value() && number.at() == place);
+        }
+
+        std::string jid(size, 'j');
+        jid[place] = byte;
+        ASSERT_EQ(check_jid(jid).has_value(), value >= 0x20 && value < 0x7F);
+      }
+    }
+  }
+}
+
 RC_GTEST_PROP(JsonText, agrees_with_another_parser_about_what_is_json, ()) {
   std::string text = *any_json(3);
   for (int change = *rc::gen::inRange(0, 3); change > 0; --change) {

@@ -69,7 +69,7 @@ class Job {
   /// How long the job may wait in its queue before it is dropped unrun; absent: as the class says.
   [[nodiscard]] std::optional<Duration> expires_in() const noexcept { return expires_in_; }
   /// After this instant no run of the job, first or later, begins any more.
-  [[nodiscard]] std::optional<WallTime> expires_at() const noexcept { return expires_at_; }
+  [[nodiscard]] std::optional<WallTime> expires_at() const noexcept { return time(expires_at_); }
   /// The member as it stands; its meaning depends on the dialect. Sidekiq's Web lowers it by one, even to -1, for a
   /// retry by hand.
   [[nodiscard]] std::optional<std::int32_t> retry_count() const noexcept { return retry_count_; }
@@ -83,12 +83,12 @@ class Job {
   /// Whether the job may end in the dead set; absent: as the class says.
   [[nodiscard]] std::optional<bool> dead() const noexcept { return dead_; }
 
-  [[nodiscard]] std::optional<WallTime> created_at() const noexcept { return created_at_; }
-  [[nodiscard]] std::optional<WallTime> enqueued_at() const noexcept { return enqueued_at_; }
+  [[nodiscard]] std::optional<WallTime> created_at() const noexcept { return time(created_at_); }
+  [[nodiscard]] std::optional<WallTime> enqueued_at() const noexcept { return time(enqueued_at_); }
   /// When a client wants the job to run. Stores never hold it: the instant is the score of the schedule.
-  [[nodiscard]] std::optional<WallTime> at() const noexcept { return at_; }
-  [[nodiscard]] std::optional<WallTime> failed_at() const noexcept { return failed_at_; }
-  [[nodiscard]] std::optional<WallTime> retried_at() const noexcept { return retried_at_; }
+  [[nodiscard]] std::optional<WallTime> at() const noexcept { return time(at_); }
+  [[nodiscard]] std::optional<WallTime> failed_at() const noexcept { return time(failed_at_); }
+  [[nodiscard]] std::optional<WallTime> retried_at() const noexcept { return time(retried_at_); }
 
   /// The raw JSON array of tags.
   [[nodiscard]] std::optional<std::string_view> tags_json() const noexcept { return optional_text(tags_); }
@@ -126,6 +126,8 @@ class Job {
   [[nodiscard]] std::optional<std::string_view> optional_text(Text at) const noexcept {
     return at.present ? std::optional(text(at)) : std::nullopt;
   }
+  // Most times are never asked for: one is read where it is.
+  [[nodiscard]] std::optional<WallTime> time(Text at) const noexcept;
 
   std::string payload_;
   std::string extra_;
@@ -142,12 +144,12 @@ class Job {
   Text error_message_;
   Text error_class_;
   Text error_backtrace_;
-  std::optional<WallTime> created_at_;
-  std::optional<WallTime> enqueued_at_;
-  std::optional<WallTime> at_;
-  std::optional<WallTime> failed_at_;
-  std::optional<WallTime> retried_at_;
-  std::optional<WallTime> expires_at_;
+  Text created_at_;
+  Text enqueued_at_;
+  Text at_;
+  Text failed_at_;
+  Text retried_at_;
+  Text expires_at_;
   std::optional<Duration> expires_in_;
   std::optional<Duration> retry_for_;
   std::optional<Duration> timeout_;

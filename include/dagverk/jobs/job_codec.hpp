@@ -55,8 +55,8 @@ struct JobHead {
   std::optional<WallTime> enqueued_at;
 };
 
-/// Reads the head of a payload that is written in the ordinary way, several times as fast as `decode_job` does. Nothing
-/// for any other, a malformed one among them: `decode_job` says what that is. What this accepts, that reads alike.
+/// Reads the head of a payload that is written in the ordinary way, without a copy. Nothing for any other, a malformed
+/// one among them: `decode_job` says what that is. What this accepts, that reads alike.
 [[nodiscard]] std::optional<JobHead> read_job_head(std::string_view payload, const CodecOptions& options = {});
 
 /// A job that a client wants to run. Members are written in Sidekiq's order.

@@ -129,8 +129,8 @@ struct TakenJob {
   std::uint32_t rescues = 0;  ///< how often it was rescued from a dead node so far
   bool journaled = true;
   /// What `decode_job` makes of the payload within the limits of `TakeRequest::decode`; it has the bytes, and `payload`
-  /// is empty then. Nothing when that was not asked for, when the store does not read payloads anyway, and when it is no
-  /// job by these limits: why not, `decode_job` says.
+  /// is empty then. Nothing when that was not asked for, when the store does not read payloads anyway, and when the
+  /// payload is no job by these limits: why not, `decode_job` says.
   std::optional<Job> job = {};
 };
 
