@@ -13,6 +13,7 @@ namespace {
 
 // Values were read within the codec's own limit; this one only bounds the recursion.
 constexpr unsigned depth_limit = 512;
+constexpr std::size_t few = 8;  // arguments, as most jobs have: room for them is made at once
 
 std::string_view inside_quotes(std::string_view json) { return json.substr(1, json.size() - 2); }
 
@@ -119,7 +120,10 @@ Result<void> write_raw(std::string& out, std::string_view json) {
 Result<JobArguments> JobArguments::parse(std::string_view args_json, std::string_view job_class) {
   std::vector<std::string_view> values;
   json::Walk walk(args_json, json::Kind::array, depth_limit);
-  while (walk.next()) values.push_back(walk.item().value);
+  while (walk.next()) {
+    if (values.empty()) values.reserve(few);
+    values.push_back(walk.item().value);
+  }
   if (walk.fault()) {
     return Error{ErrorCode::invalid_argument, concat("arguments of ", job_class, ": ", walk.fault().describe())};
   }

@@ -5,6 +5,7 @@
 #include "dagverk/base/assert.hpp"
 #include "dagverk/base/concat.hpp"
 
+#include <algorithm>
 #include <array>
 
 namespace dagverk::jobs::json {
@@ -41,6 +42,22 @@ const char* digits_end(const char* at, const char* end) noexcept {
   }
   while (at != end && is_digit(*at)) ++at;
   return at;
+}
+
+/// How many bytes at the beginning are ASCII and stand for themselves in a string literal.
+std::size_t plain_size(std::string_view text) noexcept {
+  const char* at = text.data();
+  const char* const end = at + text.size();
+  for (; end - at >= words::size; at += words::size) {
+    const std::uint64_t word = words::load(at);
+    const std::uint64_t stops = words::below_or_either(word, 0x20, '"', '\\') | (word & words::in_each(0x80));
+    if (stops != 0) {
+      at += words::before_first(stops);
+      return static_cast<std::size_t>(at - text.data());
+    }
+  }
+  while (at != end && static_cast<unsigned char>(*at) < 0x80 && !text_stops[static_cast<unsigned char>(*at)]) ++at;
+  return static_cast<std::size_t>(at - text.data());
 }
 
 constexpr int hex_value(char c) noexcept {
@@ -311,6 +328,11 @@ bool decode_text(std::string_view spelled, std::string& out) {
   };
   out.reserve(out.size() + spelled.size());
   for (std::size_t at = 0; at < spelled.size();) {
+    if (const std::size_t plain = plain_size(spelled.substr(at)); plain > 0) {
+      out.append(spelled, at, plain);
+      at += plain;
+      continue;
+    }
     if (spelled[at] != '\\') {
       const std::size_t size = utf8_sequence(spelled, at);
       if (size == 0) {
@@ -354,6 +376,13 @@ void append_text(std::string& out, std::string_view text, std::size_t characters
   out.push_back('"');
   std::size_t characters = 0;
   for (std::size_t at = 0; at < text.size() && characters < characters_limit; ++characters) {
+    const std::size_t plain = std::min(plain_size(text.substr(at)), characters_limit - characters);
+    if (plain > 0) {
+      out.append(text, at, plain);
+      at += plain;
+      characters += plain - 1;
+      continue;
+    }
     const std::size_t size = utf8_sequence(text, at);
     if (size == 0) {
       out.append(replacement);
