@@ -38,10 +38,11 @@ Duration time_limit_of(const JobInHand& job) noexcept {
   return job.job->timeout().value_or(job.job_class->options.timeout);
 }
 
-JobPtr Settler::accept(TakenJob taken, const JobRegistry& registry, QueueRecord* queue, WallTime now) const {
+JobPtr Settler::accept(TakenJob&& taken, const JobRegistry& registry, QueueRecord* queue, WallTime now) const {
   auto job = std::make_shared<JobInHand>();
   if (taken.job) {
-    job->job = std::exchange(taken.job, std::nullopt);
+    job->job = std::move(taken.job);
+    taken.job.reset();
   } else if (Result<Job> decoded = decode_job_of(taken.payload, taken.queue, codec_)) {
     job->job.emplace(std::move(*decoded));
   }

@@ -47,7 +47,7 @@ class Settler {
       : node_(std::move(node)), random_(seed), codec_(codec), backoff_(backoff), unknown_class_(unknown_class) {}
 
   /// Reads the payload, unless it came decoded, and looks its class up.
-  [[nodiscard]] JobPtr accept(TakenJob taken, const JobRegistry& registry, QueueRecord* queue, WallTime now) const;
+  [[nodiscard]] JobPtr accept(TakenJob&& taken, const JobRegistry& registry, QueueRecord* queue, WallTime now) const;
 
   /// Why `job` cannot be run at all: it is malformed (then it must be buried), or nobody here knows its class.
   [[nodiscard]] std::optional<Settling> refuse(const JobPtr& job, WallTime now);

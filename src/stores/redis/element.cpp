@@ -101,7 +101,8 @@ void describe(const jobs::Job& job, std::string_view place, bool keyed, Element&
   into.class_name = job.job_class();
   if (keyed) into.limit_key = job.limit_key().value_or(std::string_view());
   into.queue = place.empty() ? job.queue() : place;
-  into.enqueued_at = job.enqueued_at() ? job.enqueued_at() : job.created_at();
+  into.enqueued_at = job.enqueued_at();
+  if (!into.enqueued_at) into.enqueued_at = job.created_at();
   if (into.enqueued_at) into.enqueued_at = wall_of(micros_of(*into.enqueued_at));
 }
 

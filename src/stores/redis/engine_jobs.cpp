@@ -55,6 +55,8 @@ Engine::Reply<std::vector<jobs::TakenJob>> Engine::take(jobs::TakeRequest reques
     auto execution = static_cast<std::uint64_t>(number_of(items[index + 1].text()).value_or(0));
     if (execution == 0) std::erase(request.queues, queue);  // paused, or full: what comes is no news
     std::vector<net::RedisReply> elements = items[index + 2].take_items();
+    taken.reserve(taken.size() + elements.size());  // mostly all there is: of one queue
+    limit_keys.reserve(taken.capacity());
     for (net::RedisReply& item : elements) {
       largest = std::max(largest, item.text().size());
       size += item.text().size();
