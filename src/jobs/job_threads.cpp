@@ -1,6 +1,8 @@
 #include "jobs/job_threads.hpp"
 
 #include <algorithm>
+#include <iterator>
+#include <thread>
 #include <utility>
 
 namespace dagverk::jobs {
@@ -9,6 +11,7 @@ namespace {
 
 constexpr Duration short_task = std::chrono::microseconds(10);      // about what waking a thread costs
 constexpr Duration look_interval = std::chrono::microseconds(200);  // without a task begun: those at work are busy
+constexpr int idle_looks_limit = 20;  // the next burst may wake a thread of its own
 
 }  // namespace
 
@@ -40,38 +43,69 @@ void JobThreads::resize(RuntimeBase& runtime, std::size_t limit) {
     state_->threads[index] = std::move(lane);
     state_->resting.push_back(index);
   }
-  MutexLock lock(state_->mutex);
-  wake_one(*state_);
+  ExternalLane* lane = nullptr;
+  {
+    MutexLock lock(state_->mutex);
+    lane = next_to_wake(*state_);
+  }
+  ring(*state_, lane);
 }
 
-void JobThreads::wake_one(State& state) {
-  if (state.tasks.empty() || state.waking > 0) return;
-  if (state.looking_on) {
-    if (state.awake == 1) state.called.notify_one();  // nobody else is there
-    return;
+ExternalLane* JobThreads::next_to_wake(State& state) {
+  if (state.tasks.empty() || state.waking > 0) return nullptr;
+  if (state.looking_on && state.awake > 1) return nullptr;
+  if (state.resting.empty() || state.awake >= state.limit) {
+    if (state.looking_on) state.called.notify_one();  // nobody else is there
+    return nullptr;
   }
-  if (state.resting.empty() || state.awake >= state.limit) return;
   const std::size_t index = state.resting.back();
   state.resting.pop_back();
   ++state.awake;
   ++state.waking;
-  state.threads[index]->ring();  // takes the lane's own lock for a moment, and runs nothing
+  state.ringing.fetch_add(1);
+  return state.threads[index].get();
+}
+
+void JobThreads::ring(State& state, ExternalLane* lane) {
+  if (lane == nullptr) return;
+  lane->ring();
+  state.ringing.fetch_sub(1);  // from here on the lane may go
 }
 
 void JobThreads::submit(Task task) {
-  MutexLock lock(state_->mutex);
-  if (state_->stopping) return;  // the task's destructor tells whoever waits for it
-  state_->tasks.push_back(std::move(task));
-  wake_one(*state_);
+  std::vector<Task> tasks;
+  tasks.push_back(std::move(task));
+  submit(std::move(tasks));
 }
 
-/// Waits until there is something to do that the other awake threads will not do soon by themselves, or nothing at all.
+void JobThreads::submit(std::vector<Task> tasks) {
+  ExternalLane* lane = nullptr;
+  {
+    MutexLock lock(state_->mutex);
+    if (state_->stopping) return;  // a task's destructor tells whoever waits for it
+    std::ranges::move(tasks, std::back_inserter(state_->tasks));
+    lane = next_to_wake(*state_);
+  }
+  ring(*state_, lane);
+}
+
+/// Of the ends that were kept back. Rarely from here: with the mutex held.
+void JobThreads::tell(State& state) {
+  if (state.untold != nullptr) std::exchange(state.untold, nullptr)->tasks_ended();
+}
+
+/// Waits until there is something to do that the other awake threads will not do soon by themselves, or nothing at all
+/// for a while.
 void JobThreads::look_on(State& state) {
-  while (!state.stopping && !state.looking_on && state.awake > 1 && state.typical < short_task) {
+  if (state.awake == 1) return;  // the first of a burst
+  int idle = 0;
+  while (!state.stopping && !state.looking_on && state.typical < short_task && idle < idle_looks_limit) {
     const std::uint64_t begun = state.begun;
     state.looking_on = true;
     state.called.wait_for(state.mutex, look_interval);
     state.looking_on = false;
+    tell(state);  // perhaps it is a long one before which they were kept back
+    idle = state.begun == begun ? idle + 1 : 0;
     if (state.tasks.empty() || state.begun != begun) continue;
     if (state.awake > 1) state.typical = look_interval;  // they are busy with something long
     return;
@@ -82,30 +116,47 @@ void JobThreads::work(State& state, std::size_t index) {
   const Clock& clock = system_clock();
   bool first = true;
   SteadyTime begun_at{};
+  Task task;
   for (;;) {
-    Task task;
+    std::shared_ptr<Listener> ended = std::move(task.listener);
+    bool rests = false;
+    ExternalLane* lane = nullptr;
     {
       MutexLock lock(state.mutex);
       if (first) {
         if (state.waking > 0) --state.waking;
         if (state.real_threads) look_on(state);
       } else if (state.real_threads) {
-        state.typical += (clock.steady_now() - begun_at - state.typical) / 8;
+        const SteadyTime now = clock.steady_now();
+        state.typical += (now - begun_at - state.typical) / 8;
+        begun_at = now;
       }
-      first = false;
-      if (state.tasks.empty() || state.stopping || state.awake > state.limit) {
+      rests = state.tasks.empty() || state.stopping || state.awake > state.limit;
+      if (!rests) {
+        task = std::move(state.tasks.front());
+        state.tasks.pop_front();
+        ++state.begun;
+        lane = next_to_wake(state);
+        // The next one will soon have ended, too; if it has not, somebody will see that.
+        if (ended != nullptr && ended == task.listener && state.looking_on && state.typical < short_task &&
+            (state.untold == nullptr || state.untold == ended)) {
+          state.untold = std::move(ended);
+        }
+      }
+      if (ended != nullptr && ended == state.untold) state.untold.reset();  // about to be told
+      if (rests) {
         if (state.awake > 0) --state.awake;
         state.resting.push_back(index);
         state.changed.notify_all();
-        return;
       }
-      task = std::move(state.tasks.front());
-      state.tasks.pop_front();
-      ++state.begun;
-      wake_one(state);
     }
-    if (state.real_threads) begun_at = clock.steady_now();
-    task();
+    ring(state, lane);
+    if (ended != nullptr) ended->tasks_ended();
+    if (rests) return;
+    if (state.real_threads && first) begun_at = clock.steady_now();
+    first = false;
+    task.run();
+    task.run = nullptr;
   }
 }
 
@@ -127,6 +178,7 @@ std::size_t JobThreads::stop(Duration limit) {
     threads.swap(state_->threads);
     resting = state_->resting;
   }
+  while (state_->ringing.load() > 0) std::this_thread::yield();
   std::size_t stuck = 0;
   for (std::size_t index = 0; state_->real_threads && index < threads.size(); ++index) {
     if (!threads[index] || std::ranges::find(resting, index) != resting.end()) continue;

@@ -5,6 +5,7 @@
 #include "dagverk/runtime/external_lane.hpp"
 #include "dagverk/runtime/runtime_base.hpp"
 
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -21,6 +22,9 @@ namespace dagverk::jobs {
 ///            when it finds more work than its own. While tasks are so short that a wake-up costs more than they do,
 ///            the next one only looks on, and works when no task has begun for a fifth of a millisecond: a burst of
 ///            short tasks costs few wake-ups, and a long one among them holds up the others for no longer than that.
+///            It goes on looking for a few milliseconds, for the next burst.
+///            A task's listener is told when the task has ended; of several short ones in a row, once after the last,
+///            but never later than the one that looks on finds a fifth of a millisecond gone by.
 ///            On the deterministic runtime a thread is a lane: its tasks run at moments drawn from the seed.
 /// Threads:   all operations from any thread. Tasks run without a lock held and outside of any process, so they may use
 ///            blocking calls.
@@ -29,7 +33,21 @@ namespace dagverk::jobs {
 /// Lifetime:  `stop` before the runtime goes.
 class JobThreads {
  public:
-  using Task = std::move_only_function<void()>;
+  /// Whom the ends of tasks concern.
+  class Listener {
+   public:
+    Listener() = default;
+    Listener(const Listener&) = delete;
+    Listener& operator=(const Listener&) = delete;
+    virtual ~Listener() = default;
+
+    /// Some of its tasks have ended. From any thread, perhaps with a lock held: it does not call back.
+    virtual void tasks_ended() noexcept = 0;
+  };
+  struct Task {
+    std::move_only_function<void()> run;
+    std::shared_ptr<Listener> listener = nullptr;  ///< null: nobody; shared by its tasks
+  };
 
   [[nodiscard]] static std::shared_ptr<JobThreads> open(RuntimeBase& runtime, std::size_t limit);
   JobThreads(const JobThreads&) = delete;
@@ -37,6 +55,8 @@ class JobThreads {
   ~JobThreads() = default;
 
   void submit(Task task);
+  /// All at once: a burst wakes a thread once.
+  void submit(std::vector<Task> tasks);
 
   /// More threads start at once; fewer means that as many end their task and then rest.
   void resize(RuntimeBase& runtime, std::size_t limit);
@@ -59,15 +79,20 @@ class JobThreads {
     std::uint64_t begun DAGVERK_GUARDED_BY(mutex) = 0;                          // tasks, ever
     Duration typical DAGVERK_GUARDED_BY(mutex) = std::chrono::milliseconds(1);  // time of a task, by the latest ones
     Condition called;                                                           // the one that looks on is wanted
+    std::atomic<int> ringing{0};                                                // lanes that somebody is about to ring
     bool looking_on DAGVERK_GUARDED_BY(mutex) = false;                          // an awake thread does
+    std::shared_ptr<Listener> untold DAGVERK_GUARDED_BY(mutex);                 // tasks of it have ended
     bool stopping DAGVERK_GUARDED_BY(mutex) = false;
     bool real_threads = true;  // constant once opened
   };
 
   JobThreads() : state_(std::make_shared<State>()) {}
 
-  static void wake_one(State& state) DAGVERK_REQUIRES(state.mutex);
+  /// The lane that is to be rung, by `ring`, once the mutex is free: whoever is woken wants it.
+  [[nodiscard]] static ExternalLane* next_to_wake(State& state) DAGVERK_REQUIRES(state.mutex);
+  static void ring(State& state, ExternalLane* lane);
   static void look_on(State& state) DAGVERK_REQUIRES(state.mutex);
+  static void tell(State& state) DAGVERK_REQUIRES(state.mutex);
   static void work(State& state, std::size_t index);
 
   std::shared_ptr<State> state_;

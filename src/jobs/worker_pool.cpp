@@ -35,7 +35,9 @@ WorkerPool::WorkerPool(NodeEnvPtr env, Start start)
       settler_(env_->name, start.seed, env_->options.codec, env_->options.backoff, env_->options.unknown_class) {}
 
 WorkerPool::~WorkerPool() {
-  for (const Run& run : running_->take_all()) {
+  if (thread_ends_) thread_ends_->close();
+  for (Run& run : running_->take_all()) {
+    run.stop.request_stop();  // a function on its thread; a process does so by itself
     report_lost(*run.job, *env_);
     if (run.job->queue != nullptr) --run.job->queue->running;
   }
@@ -44,6 +46,7 @@ WorkerPool::~WorkerPool() {
 
 void WorkerPool::init() {
   this_process::trap_exits();
+  thread_ends_ = std::make_shared<ThreadEnds>(self());
   hands_->show(running_);
 }
 
@@ -98,6 +101,7 @@ void WorkerPool::handle_info(LingeredEnough /*enough*/) {
 void WorkerPool::handle_events(Batch<TakenJob> jobs) {
   asked_ -= std::min(asked_, jobs.size());
   for (TakenJob& taken : jobs.take_events()) start(std::move(taken));
+  if (!tasks_.empty()) hands_->threads->submit(std::exchange(tasks_, {}));
   ask_soon();  // those that could not be run at all have left room
   finish_drain_if_idle();
 }
@@ -125,17 +129,27 @@ void WorkerPool::start(TakenJob taken) {
   }
   const std::uint64_t execution = job->taken.token.execution;
   std::stop_source stop;
-  const Pid process = this_process::spawn_link(
-      [env = env_, threads = hands_->threads, job, stop, pool = self(), execution]() mutable -> Async<void> {
-        RunOutcome outcome = co_await run_job(env, threads, job, stop);
-        pool.cast(Done{execution, std::move(outcome)});
-      });
+  const bool on_thread = static_cast<bool>(job->job_class->function);
+  const Pid process = on_thread ? self().pid() : start_process(job, stop);
+  if (on_thread) tasks_.push_back(thread_run(env_, job, stop, thread_ends_));
   ++queue.running;
   ++queue.record->running;
   Run run{.job = job, .process = process, .stop = std::move(stop)};
   const Duration timeout = time_limit_of(*job);
   if (job->job_class->async_function && timeout > Duration::zero()) run.limit = send_after(timeout, TimeUp{execution});
   running_->insert(execution, std::move(run));
+}
+
+Pid WorkerPool::start_process(const JobPtr& job, const std::stop_source& stop) {
+  return this_process::spawn_link([env = env_, job, stop, pool = self()]() mutable -> Async<void> {
+    RunOutcome outcome = co_await run_job(env, job, stop);
+    pool.cast(Done{job->taken.token.execution, std::move(outcome)});
+  });
+}
+
+/// Not the pool's own: a function on its thread goes on until it returns, for nothing.
+void WorkerPool::kill_process(const Run& run) {
+  if (run.process != self().pid()) env_->runtime.exit(run.process, ExitReason::kill);
 }
 
 void WorkerPool::settle(Settling settling) {
@@ -170,22 +184,36 @@ void WorkerPool::end(const Run& run, RunOutcome outcome) {
 }
 
 void WorkerPool::handle_cast(Done done) {
-  const std::optional<Run> run = running_->take(done.execution);
-  if (!run) return;  // given back, or its process was ended meanwhile
-  const bool completed = done.outcome.completed;
-  if (run->timed_out) done.outcome = timed_out(time_limit_of(*run->job), "before it returned");
-  // A run that ends in a failure because it was asked to stop has not had its attempt.
-  if (cancelling_ && done.outcome.kind == RunOutcome::Kind::failed) done.outcome = RunOutcome::given_back();
-  // Whatever it was about to become: it is not to run again. One that ended well has done its work.
-  if (run->cancelled &&
-      (done.outcome.kind == RunOutcome::Kind::failed || done.outcome.kind == RunOutcome::Kind::given_back ||
-       done.outcome.kind == RunOutcome::Kind::snoozed)) {
-    done.outcome = RunOutcome{.kind = RunOutcome::Kind::cancelled};
-  }
-  done.outcome.completed = completed;
-  end(*run, std::move(done.outcome));
+  this->done(done.execution, std::move(done.outcome));
   ask_soon();
   finish_drain_if_idle();
+}
+
+void WorkerPool::handle_cast(Ended /*ended*/) {
+  for (ThreadEnd& end : thread_ends_->take()) {
+    if (end.watchdog) env_->runtime.exit(end.watchdog, ExitReason::kill);
+    done(end.execution, std::move(end.outcome));
+  }
+  ask_soon();
+  finish_drain_if_idle();
+}
+
+void WorkerPool::done(std::uint64_t execution, RunOutcome outcome) {
+  const std::optional<Run> run = running_->take(execution);
+  if (!run) return;  // given back, or its process was ended meanwhile
+  if (run->process == self().pid()) run->stop.request_stop();  // as the end of a process does
+  const bool completed = outcome.completed;
+  if (run->timed_out) outcome = timed_out(time_limit_of(*run->job), "before it returned");
+  // A run that ends in a failure because it was asked to stop has not had its attempt.
+  if (cancelling_ && outcome.kind == RunOutcome::Kind::failed) outcome = RunOutcome::given_back();
+  // Whatever it was about to become: it is not to run again. One that ended well has done its work.
+  if (run->cancelled &&
+      (outcome.kind == RunOutcome::Kind::failed || outcome.kind == RunOutcome::Kind::given_back ||
+       outcome.kind == RunOutcome::Kind::snoozed)) {
+    outcome = RunOutcome{.kind = RunOutcome::Kind::cancelled};
+  }
+  outcome.completed = completed;
+  end(*run, std::move(outcome));
 }
 
 void WorkerPool::handle_info(const Exit& exit) {
@@ -254,7 +282,7 @@ void WorkerPool::handle_info(TimeUp up) {
   }
   const std::optional<Run> run = running_->take(up.execution);
   if (!run) return;
-  env_->runtime.exit(run->process, ExitReason::kill);
+  kill_process(*run);
   end(*run, timed_out(time_limit_of(*run->job), "and did not end when it was asked to"));
   ask_soon();
   finish_drain_if_idle();
@@ -277,7 +305,7 @@ void WorkerPool::handle_info(CancelGrace grace) {
     return;
   }
   const std::optional<Run> run = running_->take(grace.execution);
-  env_->runtime.exit(run->process, ExitReason::kill);
+  kill_process(*run);
   end(*run, RunOutcome{.kind = RunOutcome::Kind::cancelled});
   ask_soon();
   finish_drain_if_idle();
@@ -292,8 +320,7 @@ void WorkerPool::handle_info(DeadlinePassed /*passed*/) {
 void WorkerPool::handle_info(GracePassed /*passed*/) {
   for (const Run& run : running_->take_all()) {
     end(run, RunOutcome::given_back());
-    // Destroying its frame kills a command; a function on its thread goes on until it returns, for nothing.
-    env_->runtime.exit(run.process, ExitReason::kill);
+    kill_process(run);  // destroying its frame kills a command
   }
   finish_drain_if_idle();
 }

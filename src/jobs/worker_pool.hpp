@@ -3,6 +3,7 @@
 #include "jobs/acknowledger.hpp"
 #include "jobs/node_env.hpp"
 #include "jobs/settling.hpp"
+#include "jobs/thread_run.hpp"
 
 #include "dagverk/stage/consumer.hpp"
 
@@ -18,7 +19,8 @@ namespace dagverk::jobs {
 
 class NodeServer;
 
-/// Runs a pool's jobs, each in a process of its own, never more at once than the concurrency.
+/// Runs a pool's jobs, `thread` jobs on its threads and all others in a process of their own each, never more at once
+/// than the concurrency.
 ///
 /// Semantics: asks its producer for as many jobs as it has room for, and hands over the ends; while runs are quick,
 ///            once there is room for half of the pool and for 16, or for all of it, or a millisecond has passed, since
@@ -32,10 +34,13 @@ class WorkerPool : public Consumer<WorkerPool, TakenJob> {
  public:
   static constexpr std::size_t unstored_limit = 1000;
 
+  /// Of a run in a process.
   struct Done {
     std::uint64_t execution;
     RunOutcome outcome;
   };
+  /// There are ends of runs on threads.
+  struct Ended {};
   /// So many ends are stored.
   struct Settled {
     std::size_t count;
@@ -95,6 +100,7 @@ class WorkerPool : public Consumer<WorkerPool, TakenJob> {
   DemandMode handle_subscribe(const SubscriptionInfo& info);
   void handle_events(Batch<TakenJob> jobs);
   void handle_cast(Done done);
+  void handle_cast(Ended ended);
   void handle_cast(Settled settled);
   void handle_cast(AskForMore ask);
   void handle_cast(Closed closed);
@@ -118,7 +124,10 @@ class WorkerPool : public Consumer<WorkerPool, TakenJob> {
   };
 
   void start(TakenJob taken);
+  [[nodiscard]] Pid start_process(const JobPtr& job, const std::stop_source& stop);
+  void done(std::uint64_t execution, RunOutcome outcome);
   void end(const Run& run, RunOutcome outcome);
+  void kill_process(const Run& run);
   void settle(Settling settling);
   void hand_over();
   [[nodiscard]] bool lingers() const;
@@ -137,6 +146,8 @@ class WorkerPool : public Consumer<WorkerPool, TakenJob> {
   std::optional<SubscriptionId> subscription_;
   Settler settler_;
   std::shared_ptr<RunTable> running_ = std::make_shared<RunTable>();  // shared with whoever looks
+  std::shared_ptr<ThreadEnds> thread_ends_;                         // shared with the runs on threads
+  std::vector<JobThreads::Task> tasks_;                             // of one delivery, for the threads
   std::unordered_map<std::string, Queue> queues_;
   std::vector<Settling> ended_;  // on their way to the acknowledger with the next ask
   std::size_t asked_ = 0;        // and not yet delivered

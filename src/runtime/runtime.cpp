@@ -1,13 +1,14 @@
 #include "dagverk/runtime/runtime.hpp"
 
 #include "cycles.hpp"
+#include "parker.hpp"
 #include "scheduler.hpp"
 #include "thread_name.hpp"
 
 #include "dagverk/base/concat.hpp"
-#include "dagverk/base/mutex.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <string>
 #include <thread>
 #include <utility>
@@ -27,38 +28,28 @@ class ThreadLane final : public ExternalLane {
   ThreadLane(const ThreadLane&) = delete;
   ThreadLane& operator=(const ThreadLane&) = delete;
   ~ThreadLane() override {
-    {
-      MutexLock lock(mutex_);
-      stopping_ = true;
-      changed_.notify_one();
-    }
+    stopping_.store(true);
+    parker_.unpark();
     thread_.join();
   }
 
   void ring() noexcept override {
-    if (rung_.exchange(true)) return;  // a run is coming that has not begun
-    MutexLock lock(mutex_);
-    changed_.notify_one();
+    if (!rung_.exchange(true)) parker_.unpark();  // else a run is coming that has not begun
   }
 
  private:
   void run() {
     for (;;) {
-      {
-        MutexLock lock(mutex_);
-        while (!rung_.load() && !stopping_) changed_.wait(mutex_);
-        if (!rung_.load()) return;
-      }
-      rung_.store(false);
+      while (!rung_.load() && !stopping_.load()) parker_.park(Duration::max());
+      if (!rung_.exchange(false)) return;
       work_();
     }
   }
 
   std::move_only_function<void()> work_;
   std::atomic<bool> rung_{false};
-  Mutex mutex_;
-  Condition changed_;
-  bool stopping_ DAGVERK_GUARDED_BY(mutex_) = false;
+  std::atomic<bool> stopping_{false};
+  detail::Parker parker_;  // no mutex: whoever is woken on the ringer's core would want it at once
   std::thread thread_;  // last: it uses the others
 };
 

@@ -479,7 +479,12 @@ TEST(Node, a_run_whose_process_is_ended_costs_that_job_an_attempt_and_nobody_els
   World world;
   int runs = 0;
   JobRegistry registry;
-  registry.define("Victim", [&runs] { ++runs; }, {.retry = {.delays = {50ms}}});
+  registry.define("Victim",
+                  [&runs]() -> Async<void> {
+                    ++runs;
+                    co_return;
+                  },
+                  {.retry = {.delays = {50ms}}});
   const std::unique_ptr<Node> node = world.start(std::move(registry), 1);
   const std::string jid = world.enqueue("Victim");
   Pid victim;

@@ -142,20 +142,20 @@ TEST(NodeThreads, a_long_task_among_short_ones_holds_up_no_other) {
   for (int round = 0; round < 50; ++round) {
     constexpr int short_tasks = 50;  // so many that a thread looks on rather than works
     std::latch short_ones(short_tasks);
-    for (int task = 0; task < short_tasks; ++task) threads->submit([&] { short_ones.count_down(); });
+    for (int task = 0; task < short_tasks; ++task) threads->submit({.run = [&] { short_ones.count_down(); }});
     short_ones.wait();
     std::latch free(1);
     std::latch ended(3);
     for (int task = 0; task < 2; ++task) {
-      threads->submit([&] {
+      threads->submit({.run = [&] {
         free.wait();
         ended.count_down();
-      });
+      }});
     }
-    threads->submit([&] {
+    threads->submit({.run = [&] {
       free.count_down();
       ended.count_down();
-    });
+    }});
     ended.wait();  // for ever, if nobody took over
   }
   EXPECT_EQ(threads->stop(10s), 0U);
