@@ -482,7 +482,7 @@ TEST(Node, a_run_whose_process_is_ended_costs_that_job_an_attempt_and_nobody_els
   registry.define("Victim",
                   [&runs]() -> Async<void> {
                     ++runs;
-                    co_return;
+                    co_await this_process::sleep(100ms);
                   },
                   {.retry = {.delays = {50ms}}});
   const std::unique_ptr<Node> node = world.start(std::move(registry), 1);
