@@ -3,6 +3,8 @@
 #include "jobs/command_output.hpp"
 #include "jobs/job_threads.hpp"
 #include "jobs/node_world.hpp"
+#include "jobs/thread_run.hpp"
+#include "jobs/worker_pool.hpp"
 
 #include "dagverk/jobs/job_record.hpp"
 #include "dagverk/jobs/middleware.hpp"
@@ -10,6 +12,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <csignal>
 #include <fcntl.h>
@@ -20,6 +23,7 @@
 #include <latch>
 #include <map>
 #include <memory>
+#include <stop_token>
 #include <string>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -159,6 +163,119 @@ TEST(NodeThreads, a_long_task_among_short_ones_holds_up_no_other) {
     ended.wait();  // for ever, if nobody took over
   }
   EXPECT_EQ(threads->stop(10s), 0U);
+}
+
+/// Counts what it is told: how many of its tasks had ended by then, and how often it was told.
+class CountingListener final : public JobThreads::Listener {
+ public:
+  void tasks_ended() noexcept override {
+    ++tells;
+    told = ended.load();
+  }
+  JobThreads::Task task() {
+    return {.run = [this] { ++ended; }, .listener = self.lock()};
+  }
+  /// Gives up after a generous while.
+  void await_told(std::size_t count) const {
+    const SteadyTime limit = system_clock().steady_now() + 60s;
+    while (told < count && system_clock().steady_now() < limit) std::this_thread::yield();
+    ASSERT_GE(told, count);
+  }
+  static std::shared_ptr<CountingListener> make() {
+    auto listener = std::make_shared<CountingListener>();
+    listener->self = listener;
+    return listener;
+  }
+
+  std::weak_ptr<CountingListener> self;
+  std::atomic<std::size_t> ended{0};
+  std::atomic<std::size_t> told{0};
+  std::atomic<std::size_t> tells{0};
+};
+
+/// A burst of short tasks, all of whose ends are told.
+void run_burst(JobThreads& threads, CountingListener& listener, std::size_t count = 50) {
+  const std::size_t before = listener.ended;
+  std::vector<JobThreads::Task> burst;
+  for (std::size_t task = 0; task < count; ++task) burst.push_back(listener.task());
+  threads.submit(std::move(burst));
+  listener.await_told(before + count);
+}
+
+TEST(NodeThreads, the_ends_of_short_tasks_are_told_together_and_none_is_forgotten) {
+  Runtime runtime({.workers = 1});
+  const std::shared_ptr<JobThreads> threads = JobThreads::open(runtime, 4);
+  const std::shared_ptr<CountingListener> listener = CountingListener::make();
+  const SteadyTime limit = system_clock().steady_now() + 60s;
+  for (int round = 0; round < 100 || listener->tells > listener->ended / 2; ++round) {
+    run_burst(*threads, *listener);
+    ASSERT_LT(system_clock().steady_now(), limit) << listener->tells << " tells of " << listener->ended << " ends";
+  }
+  EXPECT_EQ(threads->stop(10s), 0U);
+}
+
+TEST(NodeThreads, a_long_task_does_not_hold_back_the_end_of_a_short_one_before_it) {
+  Runtime runtime({.workers = 1});
+  for (const std::size_t limit : {std::size_t{1}, std::size_t{4}}) {
+    const std::shared_ptr<JobThreads> threads = JobThreads::open(runtime, limit);
+    const std::shared_ptr<CountingListener> listener = CountingListener::make();
+    for (int round = 0; round < 50; ++round) {
+      run_burst(*threads, *listener);
+      const std::size_t short_ends = listener->ended + 1;
+      std::latch over(1);
+      std::vector<JobThreads::Task> both;
+      both.push_back(listener->task());
+      both.push_back({.run =
+                          [&] {
+                            listener->await_told(short_ends);
+                            over.count_down();
+                          },
+                      .listener = listener});
+      threads->submit(std::move(both));
+      over.wait();
+    }
+    EXPECT_EQ(threads->stop(10s), 0U);
+  }
+}
+
+TEST(NodeThreads, a_run_that_is_dropped_before_it_began_is_given_back) {
+  World world(RuntimeOptions{.workers = 1});
+  const auto env = std::make_shared<NodeEnv>(world.runtime, *world.store, JobRegistry(), NodeOptions());
+  const auto job = [](std::uint64_t execution) {
+    auto taken = std::make_shared<JobInHand>();
+    taken->taken.token.execution = execution;
+    return taken;
+  };
+  const auto ends = std::make_shared<ThreadEnds>(ServerRef<WorkerPool>());
+  const std::shared_ptr<JobThreads> threads = JobThreads::open(world.runtime, 1);
+  std::stop_source asked;
+  asked.request_stop();
+  threads->submit(thread_run(env, job(0), asked, ends));
+  std::latch begun(1);
+  std::latch free(1);
+  threads->submit({.run = [&] {
+    begun.count_down();
+    free.wait();
+  }});
+  begun.wait();
+  threads->submit(thread_run(env, job(1), {}, ends));
+  std::jthread stopper([&] { EXPECT_EQ(threads->stop(60s), 0U); });
+  std::vector<ThreadEnd> ended;
+  std::uint64_t last = 1;
+  while (ended.size() < 2) {  // until one comes too late
+    threads->submit(thread_run(env, job(++last), {}, ends));
+    for (ThreadEnd& end : ends->take()) ended.push_back(std::move(end));
+    sleep_for(1ms);
+  }
+  free.count_down();
+  stopper.join();
+  for (ThreadEnd& end : ends->take()) ended.push_back(std::move(end));
+  std::ranges::sort(ended, {}, &ThreadEnd::execution);
+  ASSERT_EQ(ended.size(), last + 1);
+  for (std::uint64_t execution = 0; execution <= last; ++execution) {
+    EXPECT_EQ(ended[execution].execution, execution);
+    EXPECT_EQ(ended[execution].outcome.kind, RunOutcome::Kind::given_back);
+  }
 }
 
 TEST(NodeThreads, a_thread_job_may_enqueue_others_and_sees_its_token_at_the_deadline) {
