@@ -11,7 +11,7 @@ namespace {
 
 constexpr Duration short_task = std::chrono::microseconds(10);      // about what waking a thread costs
 constexpr Duration look_interval = std::chrono::microseconds(200);  // without a task begun: those at work are busy
-constexpr int idle_looks_limit = 20;  // the next burst may wake a thread of its own
+constexpr int idle_looks_limit = 20;                                // the next burst may wake a thread of its own
 
 }  // namespace
 
@@ -153,7 +153,7 @@ void JobThreads::work(State& state, std::size_t index) {
     ring(state, lane);
     if (ended != nullptr) ended->tasks_ended();
     if (rests) return;
-    if (state.real_threads && first) begun_at = clock.steady_now();
+    if (state.real_threads && (first || ended != nullptr)) begun_at = clock.steady_now();
     first = false;
     task.run();
     task.run = nullptr;

@@ -36,7 +36,7 @@ struct QueueRecord {
 /// One run of a job.
 struct Run {
   JobPtr job;
-  Pid process;
+  Pid process;  ///< the pool's own when it is on a thread
   std::stop_source stop;
   std::optional<TimerRef> limit = std::nullopt;  ///< the timer of an `async` job's time limit
   bool timed_out = false;

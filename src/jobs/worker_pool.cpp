@@ -200,16 +200,15 @@ void WorkerPool::handle_cast(Ended /*ended*/) {
 
 void WorkerPool::done(std::uint64_t execution, RunOutcome outcome) {
   const std::optional<Run> run = running_->take(execution);
-  if (!run) return;  // given back, or its process was ended meanwhile
+  if (!run) return;                                            // given back, or its process was ended meanwhile
   if (run->process == self().pid()) run->stop.request_stop();  // as the end of a process does
   const bool completed = outcome.completed;
   if (run->timed_out) outcome = timed_out(time_limit_of(*run->job), "before it returned");
   // A run that ends in a failure because it was asked to stop has not had its attempt.
   if (cancelling_ && outcome.kind == RunOutcome::Kind::failed) outcome = RunOutcome::given_back();
   // Whatever it was about to become: it is not to run again. One that ended well has done its work.
-  if (run->cancelled &&
-      (outcome.kind == RunOutcome::Kind::failed || outcome.kind == RunOutcome::Kind::given_back ||
-       outcome.kind == RunOutcome::Kind::snoozed)) {
+  if (run->cancelled && (outcome.kind == RunOutcome::Kind::failed || outcome.kind == RunOutcome::Kind::given_back ||
+                         outcome.kind == RunOutcome::Kind::snoozed)) {
     outcome = RunOutcome{.kind = RunOutcome::Kind::cancelled};
   }
   outcome.completed = completed;

@@ -24,10 +24,11 @@ class NodeServer;
 ///
 /// Semantics: asks its producer for as many jobs as it has room for, and hands over the ends; while runs are quick,
 ///            once there is room for half of the pool and for 16, or for all of it, or a millisecond has passed, since
-///            a take of many costs the store little more than one of few. A run's process that is ended from outside
-///            costs that job its attempt and nobody else anything. Draining: no more asks; at the deadline the runs
-///            that are left are asked to stop; those that have not ended `stop_grace` later are given back as they are.
-///            Of a queue that was closed, the node is told when none of its jobs runs here any more.
+///            a take of many costs the store little more than one of few. All `thread` jobs of a delivery go to the
+///            threads at once. A run's process that is ended from outside costs that job its attempt and nobody else
+///            anything. Draining: no more asks; at the deadline the runs that are left are asked to stop; those that
+///            have not ended `stop_grace` later are given back as they are. Of a queue that was closed, the node is
+///            told when none of its jobs runs here any more.
 /// Bounds:    concurrency jobs run; ends that the store has not yet are at most concurrency + unstored_limit, or no
 ///            more is asked for.
 class WorkerPool : public Consumer<WorkerPool, TakenJob> {
@@ -146,8 +147,8 @@ class WorkerPool : public Consumer<WorkerPool, TakenJob> {
   std::optional<SubscriptionId> subscription_;
   Settler settler_;
   std::shared_ptr<RunTable> running_ = std::make_shared<RunTable>();  // shared with whoever looks
-  std::shared_ptr<ThreadEnds> thread_ends_;                         // shared with the runs on threads
-  std::vector<JobThreads::Task> tasks_;                             // of one delivery, for the threads
+  std::shared_ptr<ThreadEnds> thread_ends_;                           // shared with the runs on threads
+  std::vector<JobThreads::Task> tasks_;                               // of one delivery, for the threads
   std::unordered_map<std::string, Queue> queues_;
   std::vector<Settling> ended_;  // on their way to the acknowledger with the next ask
   std::size_t asked_ = 0;        // and not yet delivered

@@ -50,7 +50,7 @@ class ThreadLane final : public ExternalLane {
   std::atomic<bool> rung_{false};
   std::atomic<bool> stopping_{false};
   detail::Parker parker_;  // no mutex: whoever is woken on the ringer's core would want it at once
-  std::thread thread_;  // last: it uses the others
+  std::thread thread_;     // last: it uses the others
 };
 
 }  // namespace

@@ -26,10 +26,10 @@ namespace dagverk::jobs {
 ///   …
 ///   (*node)->stop(25s);
 ///
-/// Semantics: per pool a producer takes jobs by demand, a pool runs each in a process of its own, an acknowledger
-///            stores how they ended, in batches, and never before they have. One lease covers all of it. When any part
-///            fails, all of it starts again under a new epoch and what was in hand is run again. Jobs of dead nodes and
-///            jobs whose time has come are looked for by every node.
+/// Semantics: per pool a producer takes jobs by demand, a pool runs each on a thread or, `async` jobs and commands, in
+///            a process of its own, an acknowledger stores how they ended, in batches, and never before they have. One
+///            lease covers all of it. When any part fails, all of it starts again under a new epoch and what was in
+///            hand is run again. Jobs of dead nodes and jobs whose time has come are looked for by every node.
 /// Threads:   one per unit of `thread` concurrency, and one for commands. `start` and `stop` block, outside of the
 ///            runtime's processes, and `stop` is for one thread at a time. Everything else may be called from any
 ///            thread, jobs and processes included, and does not wait: what it changes is on record when it returns,

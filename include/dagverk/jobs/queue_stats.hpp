@@ -54,7 +54,7 @@ struct RunningJob {
   std::uint32_t attempt = 1;
   WallTime started_at;
   std::string payload;          ///< as the store has it
-  Pid process;                  ///< that runs it
+  Pid process;                  ///< that runs it; a `thread` job has none of its own: the pool's
   bool stop_requested = false;  ///< its time is up, it is cancelled, or its node stops; it has not ended yet
 };
 
