@@ -140,7 +140,8 @@ void JobThreads::work(State& state, std::size_t index) {
         // The next one will soon have ended, too; if it has not, somebody will see that.
         if (ended != nullptr && ended == task.listener && state.looking_on && state.typical < short_task &&
             (state.untold == nullptr || state.untold == ended)) {
-          state.untold = std::move(ended);
+          state.untold.swap(ended);
+          ended.reset();
         }
       }
       if (ended != nullptr && ended == state.untold) state.untold.reset();  // about to be told
