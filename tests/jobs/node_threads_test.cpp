@@ -308,6 +308,30 @@ TEST(NodeThreads, a_thread_job_may_enqueue_others_and_sees_its_token_at_the_dead
   EXPECT_EQ(decode_job(back.payload)->attempt(), 1U);
 }
 
+TEST(NodeThreads, a_thread_job_sees_its_token_when_the_pool_ends_that_ran_it_and_is_run_again) {
+  World world(RuntimeOptions{.workers = 2});
+  std::latch begun(1);
+  std::atomic<int> runs{0};
+  std::atomic<int> stopped_runs{0};
+  JobRegistry registry;
+  registry.define("Wait", [&](JobContext& job) {
+    if (++runs > 1) return;
+    begun.count_down();
+    std::latch stopped(1);
+    const std::stop_callback wake(job.stop_token(), [&stopped] { stopped.count_down(); });
+    stopped.wait();
+    ++stopped_runs;
+  });
+  const std::unique_ptr<Node> node = world.start(std::move(registry), 1);
+  world.enqueue("Wait");
+  begun.wait();
+  world.runtime.exit(node->running_jobs().at(0).process, ExitReason::kill);
+  await_rows(world, JournalKind::finished, 1);
+  EXPECT_EQ(stopped_runs, 1);
+  EXPECT_EQ(runs, 2);
+  EXPECT_EQ(node->stop(10s).stats.restarts, 1U);
+}
+
 TEST(NodeThreads, a_thread_job_over_its_timeout_is_asked_to_stop_and_has_failed) {
   World world(RuntimeOptions{.workers = 2});
   JobRegistry registry;
