@@ -106,7 +106,7 @@ void WorkerPool::handle_events(Batch<TakenJob> jobs) {
   finish_drain_if_idle();
 }
 
-void WorkerPool::start(TakenJob taken) {
+void WorkerPool::start(TakenJob&& taken) {
   const WallTime now = env_->now();
   Queue& queue = queue_of(taken.queue);
   const JobPtr job = settler_.accept(std::move(taken), env_->registry, queue.record, now);

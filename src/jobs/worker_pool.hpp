@@ -124,7 +124,7 @@ class WorkerPool : public Consumer<WorkerPool, TakenJob> {
     std::optional<std::uint64_t> closed;  // by that version of the plan
   };
 
-  void start(TakenJob taken);
+  void start(TakenJob&& taken);
   [[nodiscard]] Pid start_process(const JobPtr& job, const std::stop_source& stop);
   void done(std::uint64_t execution, RunOutcome outcome);
   void end(const Run& run, RunOutcome outcome);
