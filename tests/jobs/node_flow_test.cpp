@@ -27,11 +27,15 @@ class NodeFlowTest : public ::testing::Test {
     store_ = std::make_unique<testing_jobs::FaultyStore>(*world_.store, slow);
     store_->set_rule(operation,
                      [=](std::size_t call) { return call == slow_call ? StoreFault::stall : StoreFault::none; });
-    for (std::size_t number = 0; number < jobs_at_first; ++number) world_.enqueue("Noop");
+    for (std::size_t number = 0; number < jobs_at_first; ++number) world_.enqueue(number % 2 == 0 ? "Noop" : "Second");
     JobRegistry registry;
     registry.define("Noop", [this]() -> Async<void> {
       ++runs_;
       co_return;
+    });
+    registry.define("Second", [this]() -> Async<void> {
+      co_await this_process::sleep(1s);
+      ++runs_;
     });
     NodeOptions options;
     options.pools.push_back({.queues = {"default"}, .concurrency = 100});
@@ -98,8 +102,8 @@ TEST_F(NodeFlowTest, what_comes_while_a_take_is_under_way_is_found_right_after_i
 }
 
 TEST_F(NodeFlowTest, leaving_waits_for_all_that_is_under_way) {
-  start(StoreOperation::settle, 1, 3s);
-  world_.runtime.advance(1s);
+  start(StoreOperation::settle, 1, 20s);
+  world_.runtime.advance(18s);
   ASSERT_LT(world_.totals().finished, jobs_at_first);
   node_->stop(1min);
   EXPECT_EQ(world_.totals().finished, jobs_at_first);
