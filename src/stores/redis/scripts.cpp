@@ -399,17 +399,20 @@ end
 for _ = 1, groups do
   local key, queue, field, jobs = arg(), arg(), arg(), tonumber(arg())
   local before, over = #gone, {}
-  for index = at + 1, at + jobs do
-    number = number + 1
-    if redis.call('HDEL', key, ARGV[index]) == 1 then
-      over[#over + 1] = ARGV[index]
-      gone[#gone + 1] = ARGV[index + jobs]
+  local executions = {unpack(ARGV, at + 1, at + jobs)}
+  local keys, all_there = keys_of(executions)
+  if all_there then redis.call('HDEL', key, unpack(executions)) end
+  for index = 1, jobs do
+    if all_there or redis.call('HDEL', key, executions[index]) == 1 then
+      over[#over + 1] = executions[index]
+      gone[#gone + 1] = ARGV[at + jobs + index]
     else
-      left_alone[#left_alone + 1] = number
+      left_alone[#left_alone + 1] = number + index
     end
   end
+  number = number + jobs
   at = at + 2 * jobs
-  ended(over)
+  ended(over, all_there and keys or nil)
   local done = #gone - before
   refused = refused + jobs - done
   count(queue, 'running', -done)

@@ -184,12 +184,22 @@ local function wake(key)
   end
   return true
 end
--- Runs are over, at most 1000: gives their slots back, and has as many go on that wait for them.
+-- The limit keys of runs, at most 1000 (false: none), and whether all of them have one, which only those have that are
+-- not over; nothing when no run has any.
 local has_runs = redis.call('EXISTS', 'dagverk:limit:runs') == 1
-local function ended(executions)
+local function keys_of(executions)
+  if not has_runs or #executions == 0 then return nil, false end
+  local keys = redis.call('HMGET', 'dagverk:limit:runs', unpack(executions))
+  for index = 1, #keys do
+    if not keys[index] then return keys, false end
+  end
+  return keys, true
+end
+-- Runs are over: gives their slots back, and has as many go on that wait for them. `found`: their keys.
+local function ended(executions, found)
   if not has_runs or #executions == 0 then return end
+  found = found or keys_of(executions)
   local over, keys, freed = {}, {}, {}
-  local found = redis.call('HMGET', 'dagverk:limit:runs', unpack(executions))
   for index = 1, #found do
     local key = found[index]
     if key then
