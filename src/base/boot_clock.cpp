@@ -1,5 +1,7 @@
 #include "dagverk/base/boot_clock.hpp"
 
+#include "dagverk/base/never_destroyed.hpp"
+
 #include <ctime>
 #include <fstream>
 
@@ -32,8 +34,8 @@ class SystemBootClock final : public BootClock {
 }  // namespace
 
 const BootClock& system_boot_clock() noexcept {
-  static const SystemBootClock clock;
-  return clock;
+  static NeverDestroyed<const SystemBootClock> clock;  // other threads still look at it during exit()
+  return *clock;
 }
 
 }  // namespace dagverk

@@ -1,5 +1,7 @@
 #include "dagverk/base/clock.hpp"
 
+#include "dagverk/base/never_destroyed.hpp"
+
 #include <ctime>
 #include <thread>
 
@@ -27,8 +29,8 @@ class SystemClock final : public Clock {
 }  // namespace
 
 const Clock& system_clock() noexcept {
-  static const SystemClock clock;
-  return clock;
+  static NeverDestroyed<const SystemClock> clock;  // other threads still look at it during exit()
+  return *clock;
 }
 
 void sleep_for(Duration duration) { std::this_thread::sleep_for(duration); }

@@ -1,6 +1,7 @@
 #include "dagverk/base/log.hpp"
 
 #include "dagverk/base/clock.hpp"
+#include "dagverk/base/never_destroyed.hpp"
 
 #include <atomic>
 #include <chrono>
@@ -104,13 +105,13 @@ class StderrLogger final : public Logger {
 }  // namespace
 
 Logger& null_logger() noexcept {
-  static NullLogger logger;
-  return logger;
+  static NeverDestroyed<NullLogger> logger;  // other threads still write to it during exit()
+  return *logger;
 }
 
 Logger& stderr_logger() noexcept {
-  static StderrLogger logger;
-  return logger;
+  static NeverDestroyed<StderrLogger> logger;  // as above
+  return *logger;
 }
 
 void set_stderr_log_level(LogLevel level) noexcept { stderr_level.store(level, std::memory_order_relaxed); }

@@ -4,6 +4,7 @@
 #include "signals.hpp"
 
 #include "dagverk/base/assert.hpp"
+#include "dagverk/base/never_destroyed.hpp"
 #include "dagverk/runtime/runtime_base.hpp"
 
 #include <algorithm>
@@ -33,8 +34,9 @@ bool counts(const Node* node) noexcept { return node->ops->node_class == NodeCla
 }  // namespace
 
 const ExitReason& mailbox_full_reason() noexcept {
-  static const ExitReason reason = ExitReason::custom("mailbox full");
-  return reason;
+  // Other threads still read it during exit().
+  static NeverDestroyed<const ExitReason> reason(ExitReason::custom("mailbox full"));
+  return *reason;
 }
 
 /// A crossing of the alarm, to be reported without the lock.

@@ -7,6 +7,7 @@
 #include "timer_queue.hpp"
 
 #include "dagverk/base/assert.hpp"
+#include "dagverk/base/never_destroyed.hpp"
 #include "dagverk/runtime/completion.hpp"
 #include "dagverk/runtime/detail/call.hpp"
 #include "dagverk/runtime/runtime_base.hpp"
@@ -104,8 +105,9 @@ void send_reply(Node* node, const CallHeader& header) noexcept {
 void reply_at_end(ProcessCore& core, LastReply reply) { extra_of(core).last_replies.push_back(reply); }
 
 const ExitReason& not_answered() noexcept {
-  static const ExitReason reason = ExitReason::custom("the call was not answered");
-  return reason;
+  // Other threads still read it during exit().
+  static NeverDestroyed<const ExitReason> reason(ExitReason::custom("the call was not answered"));
+  return *reason;
 }
 
 Error call_failed(const ExitReason& reason, std::string_view message_name) {

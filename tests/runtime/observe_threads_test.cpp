@@ -1,7 +1,11 @@
 // Snapshots, traces and the end of a threaded runtime: what only real threads can show. How a whole program ends is
 // shown by programs: the death tests run this binary again.
 
+#include "dagverk/base/boot_clock.hpp"
+#include "dagverk/base/clock.hpp"
+#include "dagverk/base/log.hpp"
 #include "dagverk/runtime/completion.hpp"
+#include "dagverk/runtime/detail/call.hpp"
 #include "dagverk/runtime/dynamic_supervisor.hpp"
 #include "dagverk/runtime/gen_server.hpp"
 #include "dagverk/runtime/runtime.hpp"
@@ -22,6 +26,7 @@
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <unistd.h>
 #include <vector>
 
 namespace dagverk {
@@ -500,6 +505,38 @@ TEST_F(ProgramEnd, a_process_calls_exit_while_main_waits_for_it_with_a_runtime_o
         leave(runtime.run(work()) ? 1 : 2);
       },
       testing::ExitedWithCode(10), "");
+}
+
+void use_what_lives_for_ever() {
+  static_cast<void>(system_clock().steady_now());
+  static_cast<void>(system_boot_clock().boot_id().size());
+  null_logger().error("program.end");
+  stderr_logger().error("program.end", {{"reason", detail::not_answered().to_string()}});
+}
+
+/// Destroyed after all that was first used when main had begun; threads of a local runtime still run then.
+struct LastOfAll {
+  bool looks = false;
+  LastOfAll() = default;
+  LastOfAll(const LastOfAll&) = delete;
+  LastOfAll& operator=(const LastOfAll&) = delete;
+  ~LastOfAll() {
+    if (!looks) return;
+    use_what_lives_for_ever();
+    ::_exit(12);
+  }
+} last_of_all;
+
+TEST_F(ProgramEnd, what_a_runtime_takes_for_granted_outlives_every_static_object) {
+  EXPECT_EXIT(
+      {
+        use_what_lives_for_ever();
+        last_of_all.looks = true;
+        Runtime runtime(RuntimeOptions{.workers = 1});
+        runtime.spawn([] { leave(1); });
+        never().wait();
+      },
+      testing::ExitedWithCode(12), "program.end reason=(.|\n)*program.end reason=\"the call was not answered\"");
 }
 
 TEST_F(ProgramEnd, two_servers_that_never_return_stop_nobody_and_the_program_ends) {
