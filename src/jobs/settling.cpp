@@ -3,6 +3,7 @@
 #include "jobs/journal_detail.hpp"
 
 #include "dagverk/base/concat.hpp"
+#include "dagverk/base/never_destroyed.hpp"
 
 #include <algorithm>
 #include <utility>
@@ -147,8 +148,8 @@ Settling Settler::settle_burial(const JobPtr& job, RunOutcome outcome, WallTime 
 }
 
 Settling Settler::settle_failure(const JobPtr& job, RunOutcome outcome, WallTime now) {
-  static const RetryPolicy standard;
-  const RetryPolicy& policy = job->job_class != nullptr ? job->job_class->options.retry : standard;
+  static NeverDestroyed<const RetryPolicy> standard;  // used during exit(), too
+  const RetryPolicy& policy = job->job_class != nullptr ? job->job_class->options.retry : *standard;
   const RetryDecision decision =
       decide_retry(*job->job, policy, now, random_, outcome.error_class, outcome.message, backoff_);
   Settling settling{.job = job, .settlement = {}, .outcome = std::move(outcome), .ended_at = now};

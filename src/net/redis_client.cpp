@@ -153,8 +153,8 @@ void RedisClient::transact(RedisBatch batch, RedisCall call, BatchDone done) {
         std::move(waiter));
     return;
   }
-  static const RedisCommand multi("MULTI");
-  static const RedisCommand exec("EXEC");
+  const RedisCommand multi("MULTI");
+  const RedisCommand exec("EXEC");
   waiter.more->transaction = true;
   session_->accept(std::move(waiter), batch.bytes_.size() + multi.size_bytes() + exec.size_bytes(),
                    [&](std::string& out) {

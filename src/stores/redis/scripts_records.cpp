@@ -1,5 +1,7 @@
 #include "stores/redis/scripts_records.hpp"
 
+#include "dagverk/base/never_destroyed.hpp"
+
 namespace dagverk::stores::redis {
 
 namespace {
@@ -24,8 +26,8 @@ return outcomes
 }  // namespace
 
 const net::RedisScript& keep_records_script() {
-  static const net::RedisScript script{std::string(keep_records_text)};
-  return script;
+  static NeverDestroyed<const net::RedisScript> script{std::string(keep_records_text)};  // used during exit(), too
+  return *script;
 }
 
 }  // namespace dagverk::stores::redis
