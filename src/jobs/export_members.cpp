@@ -1,7 +1,5 @@
 #include "jobs/export_members.hpp"
 
-#include "dagverk/base/concat.hpp"
-
 #include <charconv>
 #include <chrono>
 #include <limits>
@@ -40,6 +38,10 @@ void append_number(std::string& line, std::string_view name, std::int64_t number
 }
 
 Error malformed_line(std::string_view what) { return {ErrorCode::malformed_job, std::string(what)}; }
+
+Error unknown_member(const json::Item& item) {
+  return malformed_line(concat("member ", json::shown(item.key), ": not known; was this written by a newer version?"));
+}
 
 Result<std::string> text_of(const json::Item& item) {
   std::string text;

@@ -1,5 +1,6 @@
 #include "dagverk/jobs/job_export.hpp"
 
+#include "jobs/export_entries.hpp"
 #include "jobs/export_members.hpp"
 #include "jobs/json_text.hpp"
 
@@ -13,23 +14,8 @@ namespace {
 
 constexpr unsigned depth_limit = 4;
 
-Result<JobState> state_of(const json::Item& item) {
-  const auto text = text_of(item);
-  if (!text) return text.error();
-  for (const JobState state :
-       {JobState::ready, JobState::scheduled, JobState::retrying, JobState::running, JobState::dead}) {
-    if (*text == to_string(state)) return state;
-  }
-  return malformed_line(
-      concat("member state: needs ready, scheduled, retrying, running or dead, got ", json::shown(*text)));
-}
-
-template <class T>
-Result<void> keep(Result<T> value, T& into) {
-  if (!value) return value.error();
-  into = std::move(*value);
-  return {};
-}
+constexpr JobState all_states[] = {JobState::ready, JobState::scheduled, JobState::retrying, JobState::running,
+                                   JobState::dead};
 
 /// The members without which a line is no job.
 struct Seen {
@@ -47,10 +33,7 @@ Result<void> read_text(const json::Item& item, std::string_view name, bool hex, 
   if (name == "payload") target = &job.payload;
   if (name == "reason") target = &job.reason;
   if (name == "limit_key") target = &job.limit_key;
-  if (target == nullptr) {
-    return malformed_line(
-        concat("member ", json::shown(item.key), ": not known; was this written by a newer version?"));
-  }
+  if (target == nullptr) return unknown_member(item);
   seen.jid = seen.jid || name == "jid";
   seen.queue = seen.queue || name == "queue";
   seen.payload = seen.payload || name == "payload";
@@ -61,15 +44,10 @@ Result<void> read_member(const json::Item& item, StoredJob& job, Seen& seen) {
   const std::string_view name = item.key;
   if (name == "state") {
     seen.state = true;
-    return keep(state_of(item), job.state);
+    return keep(word_of(item, all_states, "ready, scheduled, retrying, running or dead"), job.state);
   }
   if (name == "enqueued_at_us") return keep(time_of(item), job.enqueued_at);
-  if (name == "due_at_us") {
-    WallTime due;
-    auto read = keep(time_of(item), due);
-    job.due = due;
-    return read;
-  }
+  if (name == "due_at_us") return keep(time_of(item), job.due);
   if (name == "journaled") return keep(truth_of(item), job.journaled);
   if (name == "priority") {
     const auto number = number_of(item, -1000, 1000);
@@ -96,6 +74,44 @@ Result<ExportLine> read_head(const json::Item& item) {
                  concat("an export of version ", *version, "; this program reads ", export_version, ": upgrade it")};
   }
   return ExportLine{.kind = ExportLine::Kind::head};
+}
+
+/// The rest of the last line, whose first member the walk is at.
+Result<ExportLine> read_end(json::Walk& walk) {
+  ExportLine read{.kind = ExportLine::Kind::end};
+  do {
+    const json::Item& item = walk.item();
+    std::size_t* target = nullptr;
+    if (item.key == "dagverk_export_end") target = &read.counts.jobs;
+    if (item.key == "limits") target = &read.counts.limits;
+    if (item.key == "cron") target = &read.counts.cron;
+    if (target == nullptr) return unknown_member(item);
+    const auto count = number_of(item, 0, std::numeric_limits<std::int64_t>::max());
+    if (!count) return count.error();
+    *target = static_cast<std::size_t>(*count);
+  } while (walk.next());
+  return read;
+}
+
+/// What stands behind a first member that says what the line is; nothing: it is a job's.
+std::optional<Result<ExportLine>> read_special(json::Walk& walk) {
+  const std::string_view key = walk.item().key;
+  // The head may say more in later versions; that it is one, and of which version, stands first.
+  if (key == "dagverk_export") return read_head(walk.item());
+  if (key == "dagverk_export_end") return read_end(walk);
+  ExportLine read;
+  Result<void> kept;
+  if (key == "limit") {
+    read.kind = ExportLine::Kind::limit;
+    kept = keep(read_limit(walk), read.limit);
+  } else if (key == "cron" || key == "cron_hex") {
+    read.kind = ExportLine::Kind::cron;
+    kept = keep(read_cron(walk), read.cron);
+  } else {
+    return std::nullopt;
+  }
+  if (!kept) return Result<ExportLine>(kept.error());
+  return Result<ExportLine>(std::move(read));
 }
 
 }  // namespace
@@ -125,7 +141,10 @@ std::string export_line(const StoredJob& job) {
   return line + "}";
 }
 
-std::string export_end(std::size_t jobs) { return concat(R"({"dagverk_export_end":)", jobs, "}"); }
+std::string export_end(const ExportCounts& counts) {
+  return concat(R"({"dagverk_export_end":)", counts.jobs, R"(,"limits":)", counts.limits, R"(,"cron":)", counts.cron,
+                "}");
+}
 
 Result<ExportLine> read_export_line(std::string_view line) {
   if (line.size() > export_line_limit) {
@@ -137,12 +156,12 @@ Result<ExportLine> read_export_line(std::string_view line) {
   bool first = true;
   while (walk.next()) {
     const json::Item& item = walk.item();
-    // The head may say more in later versions; that it is one, and of which version, stands first.
-    if (first && item.key == "dagverk_export") return read_head(item);
-    if (first && item.key == "dagverk_export_end") {
-      const auto jobs = number_of(item, 0, std::numeric_limits<std::int64_t>::max());
-      if (!jobs) return jobs.error();
-      return ExportLine{.kind = ExportLine::Kind::end, .jobs = static_cast<std::size_t>(*jobs)};
+    if (first) {
+      if (auto special = read_special(walk)) {
+        // A member that was cut in two may read like a whole one: what is wrong with the line comes first.
+        if (walk.fault()) break;
+        return std::move(*special);
+      }
     }
     first = false;
     if (auto member = read_member(item, read.job, seen); !member) return member.error();

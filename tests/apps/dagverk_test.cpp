@@ -1294,7 +1294,9 @@ TEST_F(Dagverk, a_store_goes_to_another_and_back_by_a_file) {
   EXPECT_EQ(look.out, "3\n");
   const Outcome in = run({"store", "import", "all.jsonl", "--store", "sqlite:other.db", "--json"});
   EXPECT_EQ(in.code, 0) << in.err;
-  EXPECT_EQ(in.out, "{\"jobs\":3,\"restored\":3,\"duplicates\":0,\"malformed\":0}\n");
+  EXPECT_EQ(in.out,
+            "{\"jobs\":3,\"restored\":3,\"duplicates\":0,\"malformed\":0,\"limits\":0,\"limits_restored\":0,"
+            "\"limits_duplicates\":0,\"cron\":0,\"cron_restored\":0,\"cron_duplicates\":0,\"refused\":0}\n");
   const auto jobs_of = [](const std::string& text) {  // without the head, which has a time
     return text.substr(text.find('\n'));
   };
@@ -1306,6 +1308,143 @@ TEST_F(Dagverk, a_store_goes_to_another_and_back_by_a_file) {
   const Outcome again = run({"store", "import", "all.jsonl", "--store", "sqlite:other.db"});
   EXPECT_EQ(again.code, 4);
   EXPECT_TRUE(contains(again.err, "all.jsonl:2: a job with this jid is in the store already")) << again.err;
+}
+
+TEST_F(Dagverk, limits_and_cron_entries_go_from_one_store_to_another_and_back) {
+  EXPECT_EQ(run({"limit", "set", "api", "--concurrency", "2", "--rate", "100/1m", "--kind", "window"}).code, 0);
+  EXPECT_EQ(run({"queue", "limit", "mail", "--max-waiting", "1", "--when-full", "divert:spare"}).code, 0);
+  EXPECT_EQ(run({"cron", "add", "nightly", "30 2 * * *", "Report", "all", "--missed", "skip"}).code, 0);
+  EXPECT_EQ(run({"cron", "add", "yearly", "@yearly", "Report", "--zone", "Europe/Berlin"}).code, 0);
+  EXPECT_EQ(run({"cron", "pause", "yearly", "--by", "ann", "--reason", "stock-taking"}).code, 0);
+  enqueue({"Send", "--jid", "j1", "-q", "mail"});
+  enqueue({"Send", "--jid", "j2", "--at", "2099-01-01T00:00:00Z", "-q", "mail"});
+  const Outcome out = run({"store", "export", "all.jsonl"});
+  EXPECT_EQ(out.err, "dagverk: exported 2 jobs, 1 ready, 1 scheduled; 2 limits, 2 cron entries\n");
+  // Without the head, which has a time; when a job was enqueued, which Redis reads in its payload; and the last slot of
+  // the paused entry, which goes forward.
+  const auto comparable = [](std::string text) {
+    text.erase(0, text.find('\n'));
+    const auto forget = [&text](std::string_view member, std::size_t at) {
+      at = text.find(member, at);
+      if (at == std::string::npos) return at;
+      at += member.size();
+      text.erase(at, text.find_first_not_of("0123456789", at) - at);
+      return at;
+    };
+    forget("\"last_slot_us\":", text.find(R"({"cron":"yearly")"));
+    for (std::size_t at = 0; at != std::string::npos;) at = forget("\"enqueued_at_us\":", at);
+    return text;
+  };
+  const std::string here = run({"store", "export"}).out;
+  EXPECT_EQ(run({"store", "import", "all.jsonl", "--dry-run"}).err,
+            "dagverk: would restore 2 jobs, 2 limits, 2 cron entries, malformed 0\n");
+
+  std::unique_ptr<RedisServer> server;
+  std::vector<std::string> stores{"sqlite:there.db"};
+  if (RedisServer::available()) {
+    server = std::make_unique<RedisServer>();
+    stores.push_back(server->url());
+  }
+  stores.emplace_back("sqlite:back.db");
+  std::string from = here;
+  for (const std::string& store : stores) {
+    const Outcome in = run({"store", "import", "-", "--store", store}, from);
+    EXPECT_EQ(in.code, 0) << in.err;
+    EXPECT_EQ(in.err,
+              "dagverk: restored 2, duplicates 0, malformed 0; limits: restored 2, duplicates 0; cron entries: "
+              "restored 2, duplicates 0\n");
+    from = run({"store", "export", "--store", store}).out;
+    EXPECT_EQ(comparable(from), comparable(here)) << store;
+    const std::string shown = run({"cron", "list", "--json", "--store", store}).out;
+    EXPECT_TRUE(contains(shown, R"("paused_by":"ann","pause_reason":"stock-taking")")) << shown;
+  }
+  // The limits were there before the jobs, and what is imported comes back above a bound.
+  EXPECT_EQ(lines(run({"store", "export", "--state", "ready"}).out), 3) << "jobs alone, when only some are asked for";
+}
+
+TEST_F(Dagverk, what_an_import_finds_already_stays_and_is_told) {
+  EXPECT_EQ(run({"limit", "set", "api", "--concurrency", "2"}).code, 0);
+  EXPECT_EQ(run({"cron", "add", "nightly", "30 2 * * *", "Report"}).code, 0);
+  EXPECT_EQ(run({"queue", "limit", "spare", "--max-waiting", "9", "--when-full", "divert:default"}).code, 0);
+  EXPECT_EQ(run({"store", "export", "all.jsonl"}).code, 0);
+  const Outcome same = run({"store", "import", "all.jsonl"});
+  EXPECT_EQ(same.code, 4);
+  EXPECT_TRUE(contains(same.err, "error: all.jsonl:2: limit \"queue:spare\" is in the store already, just so\n"))
+      << same.err;
+  EXPECT_TRUE(contains(same.err, "all.jsonl:4: cron entry \"nightly\" is in the store already, just so\n")) << same.err;
+
+  const std::string there = "sqlite:there.db";
+  EXPECT_EQ(run({"limit", "set", "api", "--concurrency", "7", "--store", there}).code, 0);
+  EXPECT_EQ(
+      run({"queue", "limit", "default", "--max-waiting", "9", "--when-full", "divert:spare", "--store", there}).code,
+      0);
+  EXPECT_EQ(run({"cron", "add", "nightly", "30 5 * * *", "Report", "--store", there}).code, 0);
+  const Outcome other = run({"store", "import", "all.jsonl", "--json", "--store", there});
+  EXPECT_EQ(other.code, 4);
+  EXPECT_EQ(other.out,
+            "{\"jobs\":0,\"restored\":0,\"duplicates\":0,\"malformed\":0,\"limits\":2,\"limits_restored\":0,"
+            "\"limits_duplicates\":1,\"cron\":1,\"cron_restored\":0,\"cron_duplicates\":1,\"refused\":1}\n");
+  EXPECT_TRUE(contains(other.err, "all.jsonl:2: put_limit: limit \"spare\": queue ")) << other.err;
+  EXPECT_TRUE(contains(other.err,
+                       "error: all.jsonl:3: limit \"api\" is in the store already, and another; it stays. To have "
+                       "this one: dagverk limit remove api, and import again\n"))
+      << other.err;
+  EXPECT_TRUE(contains(other.err, "To have this one: dagverk cron remove nightly, and import again\n")) << other.err;
+  EXPECT_TRUE(contains(run({"limit", "show", "api", "--json", "--store", there}).out, "\"concurrency\":7"));
+  EXPECT_TRUE(contains(run({"cron", "list", "--json", "--store", there}).out, "30 5 * * *"));
+}
+
+TEST_F(Dagverk, an_import_keeps_last_slots_and_passes_over_those_of_a_paused_entry) {
+  const auto exported = [](std::string_view name, std::string_view more) {
+    return R"({"cron":")" + std::string(name) + R"(","schedule":"@yearly","class":"Report","missed":"once",)" +
+           R"("last_slot_us":1483228800000000)" + std::string(more) + "}\n";
+  };
+  write("all.jsonl", "{\"dagverk_export\":2}\n" + exported("missed", "") + exported("paused", R"(,"paused_by":"")") +
+                         "{\"dagverk_export_end\":0,\"cron\":2}\n");
+  const Outcome in = run({"store", "import", "all.jsonl", "--store", "sqlite:jobs.db"});
+  EXPECT_EQ(in.code, 0) << in.err;
+  const std::string again = run({"store", "export", "--store", "sqlite:jobs.db"}).out;
+  const std::size_t missed = again.find(R"({"cron":"missed")");
+  const std::size_t paused = again.find(R"({"cron":"paused")");
+  ASSERT_LT(missed, paused);
+  ASSERT_NE(paused, std::string::npos);
+  EXPECT_LT(again.find("\"last_slot_us\":1483228800000000}", missed), paused) << again;
+  EXPECT_EQ(again.find("1483228800000000", paused), std::string::npos) << "its slots passed without a job: " << again;
+}
+
+TEST_F(Dagverk, an_export_of_version_1_is_read_as_before_and_a_cut_one_of_version_2_is_noticed) {
+  enqueue({"A", "--jid", "j1"});
+  EXPECT_EQ(run({"limit", "set", "api", "--concurrency", "2"}).code, 0);
+  EXPECT_EQ(run({"cron", "add", "nightly", "30 2 * * *", "Report"}).code, 0);
+  const std::string whole = run({"store", "export"}).out;
+  const std::size_t limit = whole.find("{\"limit\"");
+  const std::size_t job = whole.find("{\"state\"");
+  const std::size_t end = whole.find("{\"dagverk_export_end\"");
+  ASSERT_TRUE(limit < job && job < end && end != std::string::npos) << whole;
+  const std::string first = "{\"dagverk_export\":1,\"store\":\"sqlite:jobs.db\",\"at_us\":1795219324380605}\n" +
+                            whole.substr(job, end - job) + "{\"dagverk_export_end\":1}\n";
+  const Outcome old = run({"store", "import", "-", "--store", "sqlite:a.db"}, first);
+  EXPECT_EQ(old.code, 0) << old.err;
+  EXPECT_EQ(old.err, "dagverk: restored 1, duplicates 0, malformed 0\n");
+
+  const Outcome lost =
+      run({"store", "import", "-", "--store", "sqlite:b.db"}, whole.substr(0, limit) + whole.substr(job));
+  EXPECT_EQ(lost.code, 5);
+  EXPECT_TRUE(contains(lost.err, "says that it holds 1 job, 1 limit, 1 cron entry, and holds 1 job\n")) << lost.err;
+  const Outcome cut = run({"store", "import", "-", "--store", "sqlite:c.db"}, whole.substr(0, job));
+  EXPECT_EQ(cut.code, 5);
+  EXPECT_TRUE(contains(cut.err, "ends early, after 0 jobs, 1 limit, 1 cron entry: its last line is missing"))
+      << cut.err;
+  const Outcome half = run({"store", "import", "-", "--store", "sqlite:d.db"}, whole.substr(0, whole.size() - 3));
+  EXPECT_EQ(half.code, 5);
+  EXPECT_TRUE(contains(half.err, "standard input:5: not a JSON object")) << half.err;
+
+  std::string broken = whole;
+  broken.replace(broken.find("30 2 * * *"), 10, "30 2 * * 9");
+  const Outcome some = run({"store", "import", "-", "--store", "sqlite:e.db"}, broken);
+  EXPECT_EQ(some.code, 5);
+  EXPECT_TRUE(contains(some.err, "standard input:3: ")) << some.err;
+  EXPECT_TRUE(contains(some.err, "restored 1, duplicates 0, malformed 1; limits: restored 1")) << some.err;
 }
 
 TEST_F(Dagverk, an_export_that_is_damaged_is_told_and_the_rest_of_it_stored) {

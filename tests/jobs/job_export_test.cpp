@@ -77,13 +77,68 @@ TEST(JobExport, head_and_end_are_recognised) {
   const auto head = read_export_line(export_head("sqlite:\"a\".db", WallTime(1s)));
   ASSERT_TRUE(head) << head.error().message();
   EXPECT_EQ(head->kind, Kind::head);
-  const auto end = read_export_line(export_end(12));
+  const auto end = read_export_line(export_end({.jobs = 12, .limits = 3, .cron = 4}));
   ASSERT_TRUE(end) << end.error().message();
   EXPECT_EQ(end->kind, Kind::end);
-  EXPECT_EQ(end->jobs, 12U);
-  const auto newer = read_export_line(R"({"dagverk_export":2,"whatever":[]})");
+  EXPECT_EQ(end->counts, (ExportCounts{.jobs = 12, .limits = 3, .cron = 4}));
+  const auto newer = read_export_line(R"({"dagverk_export":3,"whatever":[]})");
   ASSERT_FALSE(newer);
   EXPECT_EQ(newer.error().code(), ErrorCode::unsupported);
+}
+
+TEST(JobExport, an_end_of_version_1_says_how_many_jobs_there_are) {
+  const auto end = read_export_line(R"({"dagverk_export_end":12})");
+  ASSERT_TRUE(end) << end.error().message();
+  EXPECT_EQ(end->counts, ExportCounts{.jobs = 12});
+  EXPECT_TRUE(read_export_line(R"({"dagverk_export":1,"store":"sqlite:jobs.db","at_us":1795219324380605})"));
+}
+
+TEST(JobExport, a_limit_comes_back_with_all_its_parts) {
+  Limit limit{.scope = LimitScope::queue, .name = "mail", .concurrency = 3};
+  limit.rate = Rate{.count = 100, .per = 60s, .kind = RateKind::window};
+  limit.bound = QueueBound{.most = 1000, .when_full = WhenFull::divert, .divert_to = "spare"};
+  const std::string line = export_line(limit);
+  EXPECT_EQ(line, R"({"limit":"queue","name":"mail","concurrency":3,"rate_count":100,"rate_per_us":60000000,)"
+                  R"("rate_kind":"window","bound":1000,"when_full":"divert","divert_to":"spare"})");
+  const auto read = read_export_line(line);
+  ASSERT_TRUE(read) << read.error().message();
+  EXPECT_EQ(read->kind, Kind::limit);
+  EXPECT_EQ(read->limit, limit);
+
+  const Limit keyed{.scope = LimitScope::key, .name = "a\xff", .rate = Rate{}};
+  const auto again = read_export_line(export_line(keyed));
+  ASSERT_TRUE(again) << again.error().message();
+  EXPECT_EQ(again->limit, keyed);
+}
+
+TEST(JobExport, a_cron_entry_comes_back_with_its_last_slot_and_its_pause) {
+  CronEntry entry;
+  entry.name = "nightly";
+  entry.schedule = "30 2 * * *";
+  entry.class_name = "Report";
+  entry.args_json = R"(["all",1.50])";
+  entry.missed = MissedRuns::all;
+  entry.origin = "ann";
+  entry.last_slot = WallTime(1'795'219'126'250'001us);
+  entry.pause = QueuePause{.by = "ann", .reason = "stock-taking"};
+  const std::string line = export_line(entry);
+  EXPECT_EQ(line, R"({"cron":"nightly","schedule":"30 2 * * *","zone":"UTC","class":"Report","queue":"default",)"
+                  R"("args":"[\"all\",1.50]","missed":"all","origin":"ann","last_slot_us":1795219126250001,)"
+                  R"("paused_by":"ann","pause_reason":"stock-taking"})");
+  const auto read = read_export_line(line);
+  ASSERT_TRUE(read) << read.error().message();
+  EXPECT_EQ(read->kind, Kind::cron);
+  EXPECT_EQ(export_line(read->cron), line);
+  ASSERT_TRUE(read->cron.pause);
+  EXPECT_EQ(read->cron.pause, entry.pause);
+  EXPECT_EQ(read->cron.last_slot, entry.last_slot);
+
+  entry.pause = QueuePause{};  // another program's wish
+  entry.name = "\xff";
+  const auto odd = read_export_line(export_line(entry));
+  ASSERT_TRUE(odd) << odd.error().message();
+  EXPECT_EQ(odd->cron.name, entry.name);
+  EXPECT_TRUE(odd->cron.pause);
 }
 
 TEST(JobExport, what_is_wrong_with_a_line_is_said) {
@@ -102,6 +157,30 @@ TEST(JobExport, what_is_wrong_with_a_line_is_said) {
       {R"({"state":"ready","jid":"a","queue":"q","payload":"","due_at_us":1.5})", "whole number"},
       {R"({"state":"ready","jid":"a","queue":"q","payload":"","journaled":1})", "true or false"},
       {R"({"dagverk_export":0})", "dagverk_export: needs"},
+      {R"({"dagverk_export_end":12)", "not a JSON object"},
+      {R"({"dagverk_export_end":12,"limits":-1})", "limits: needs a whole number"},
+      {R"({"dagverk_export_end":12,"locks":1})", "newer version"},
+      {R"({"limit":"node","name":"a","concurrency":1})", "limit: needs queue or key"},
+      {R"({"limit":"key","name":"a:b","concurrency":1})", "name the limit without it"},
+      {R"({"limit":"key","name":"a"})", "limit \"a\""},
+      {R"({"limit":"key","name":"a","concurrency":0})", "concurrency: needs a whole number from 1"},
+      {R"({"limit":"key","name":"a","rate_count":5})", "rate_count, rate_per_us and rate_kind"},
+      {R"({"limit":"key","name":"a","rate_count":5,"rate_per_us":9,"rate_kind":"bucket"})", "limit \"a\""},
+      {R"({"limit":"key","name":"a","rate_count":5,"rate_per_us":9,"rate_kind":"pail"})", "needs bucket or window"},
+      {R"({"limit":"key","name":"a","bound":5,"when_full":"refuse"})", "only a queue has a bound"},
+      {R"({"limit":"queue","name":"a","when_full":"refuse"})", "bound and when_full"},
+      {R"({"limit":"queue","name":"a","bound":5,"when_full":"wait"})", "refuse, drop-oldest or divert"},
+      {R"({"limit":"queue","name":"a","concurrency":5,"burst":7})", "newer version"},
+      {R"({"limit":"queue","name":"a","concurrency":5)", "not a JSON object"},
+      {R"({"cron":"a","schedule":"@daily","class":"A"})", "needs schedule, class and last_slot_us"},
+      {R"({"cron":"a","schedule":"daily","class":"A","last_slot_us":1})", "daily"},
+      {R"({"cron":"a","schedule":"@daily","zone":"Mars","class":"A","last_slot_us":1})", "Mars"},
+      {R"({"cron":"","schedule":"@daily","class":"A","last_slot_us":1})", "needs 1 to 255 bytes"},
+      {R"({"cron":"a","schedule":"@daily","class":"A","last_slot_us":1,"missed":"two"})", "skip, once or all"},
+      {R"({"cron":"a","schedule":"@daily","class":"A","last_slot_us":1,"args":"{"})", "argument"},
+      {R"({"cron":"a","schedule":"@daily","class":"A","last_slot_us":1,"pause_reason":"x"})", "paused_by"},
+      {R"({"cron":"a","schedule":"@daily","class":"A","last_slot_us":1,"until":5})", "newer version"},
+      {R"({"cron":"a","schedule":"@daily","class":"A","last_slot_us":1)", "not a JSON object"},
   };
   for (const auto& [line, reason] : wrong) {
     const auto read = read_export_line(line);

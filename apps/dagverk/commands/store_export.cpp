@@ -15,6 +15,7 @@
 #include <optional>
 #include <string>
 #include <unistd.h>
+#include <utility>
 
 namespace dagverk::app {
 namespace {
@@ -90,12 +91,42 @@ Result<void> check_still(Session& session, const ParsedLine& line) {
                       " on this store, and moves jobs while they are read; stop it, or say --live"));
 }
 
+bool only_some(const ParsedLine& line) { return line.has("state") || line.has("queue") || line.has("class"); }
+
 /// How many jobs there will be; nothing when only some are asked for.
 std::optional<std::size_t> expected_count(Session& session, const ParsedLine& line) {
-  if (line.has("state") || line.has("queue") || line.has("class")) return std::nullopt;
+  if (only_some(line)) return std::nullopt;
   const auto totals = session.wait(session.store().totals());
   if (!totals) return std::nullopt;
   return totals->counts.live() + totals->counts.dead;
+}
+
+/// Writes the limits and the cron entries, unless only some jobs are asked for.
+Result<void> write_entries(Session& session, const ParsedLine& line, Target& target, jobs::ExportCounts& counts) {
+  if (only_some(line)) return {};
+  const auto limits = session.wait(session.store().list_limits());
+  if (!limits) return limits.error();
+  const auto cron = session.wait(session.store().list_cron());
+  if (!cron) return cron.error();
+  for (const jobs::LimitInfo& info : *limits) target.write(jobs::export_line(info.limit) + "\n");
+  for (const jobs::CronEntry& entry : cron->entries) target.write(jobs::export_line(entry) + "\n");
+  counts.limits = limits->size();
+  counts.cron = cron->entries.size();
+  return {};
+}
+
+/// `3 jobs, 2 ready, 1 dead; 1 limit, 2 cron entries`.
+std::string described(const jobs::ExportCounts& counts, const std::array<std::size_t, 5>& states) {
+  std::string text = concat(counts.jobs, counts.jobs == 1 ? " job" : " jobs");
+  for (std::size_t state = 0; state < states.size(); ++state) {
+    if (states[state] > 0) text += concat(", ", states[state], " ", to_string(static_cast<JobState>(state)));
+  }
+  std::string_view between = "; ";
+  if (counts.limits > 0) {
+    text += concat(std::exchange(between, ", "), counts.limits, counts.limits == 1 ? " limit" : " limits");
+  }
+  if (counts.cron > 0) text += concat(between, counts.cron, counts.cron == 1 ? " cron entry" : " cron entries");
+  return text;
 }
 
 ExitCode run_store_export(const ParsedLine& line, Output& out) {
@@ -109,11 +140,12 @@ ExitCode run_store_export(const ParsedLine& line, Output& out) {
   Target target(file);
   if (auto opened = target.open(); !opened) return out.fail(opened.error());
   std::array<std::size_t, 5> counts{};
-  std::size_t total = 0;
+  jobs::ExportCounts total;
   target.write(jobs::export_head(worker::shown_store((*session)->configuration()), (*session)->now()) + "\n");
+  if (auto entries = write_entries(**session, line, target, total); !entries) return out.fail(entries.error());
   Progress progress(out, "export", expected_count(**session, line));
   const auto visited = visit_jobs(**session, line, *states, all_jobs, [&](const jobs::StoredJob& job) {
-    ++total;
+    ++total.jobs;
     progress.advance();
     ++counts[static_cast<std::size_t>(job.state)];
     return target.write(jobs::export_line(job) + "\n");
@@ -124,17 +156,14 @@ ExitCode run_store_export(const ParsedLine& line, Output& out) {
 
   if (out.json() && !file.empty()) {
     JsonObject object;
-    object.text("file", file).number("jobs", total);
+    object.text("file", file).number("jobs", total.jobs);
     for (std::size_t state = 0; state < counts.size(); ++state) {
       object.number(to_string(static_cast<JobState>(state)), counts[state]);
     }
+    object.number("limits", total.limits).number("cron", total.cron);
     out.print(object.str() + "\n");
   }
-  std::string parts;
-  for (std::size_t state = 0; state < counts.size(); ++state) {
-    if (counts[state] > 0) parts += concat(", ", counts[state], " ", to_string(static_cast<JobState>(state)));
-  }
-  out.say(concat("exported ", total, total == 1 ? " job" : " jobs", parts));
+  out.say(concat("exported ", described(total, counts)));
   return ExitCode::done;
 }
 
@@ -143,16 +172,18 @@ ExitCode run_store_export(const ParsedLine& line, Output& out) {
 const Command store_export_command{
     {.name = "store export",
      .arguments = "[FILE|-]",
-     .summary = "Writes all jobs as lines of JSON, for store import.",
+     .summary = "Writes all jobs, limits and cron entries as lines of JSON, for store import.",
      .arguments_max = 1,
      .options = export_options,
      .notes = "Running jobs are written, too: importing makes them ready. FILE must not exist; it\n"
-              "appears when it is whole. Counts and journal stay behind.",
+              "appears when it is whole. Counts, journal and held unique keys stay behind. With\n"
+              "--state, --queue or --class only jobs are written.",
      .examples =
          "  dagverk store export jobs.jsonl\n  dagverk store export | dagverk store import - --store redis://new"},
     run_store_export,
     "4 nodes are at work and no --live, or FILE exists",
-    "with a FILE: `file`, `jobs`, and how many are `ready`, `scheduled`, `retrying`, `running`, `dead`",
+    "with a FILE: `file`, `jobs`, and how many are `ready`, `scheduled`, `retrying`, `running`, `dead`; "
+    "`limits`, `cron`",
 };
 
 }  // namespace dagverk::app
