@@ -112,7 +112,7 @@ void Acknowledger::handle_call(Drain /*drain*/, From<Drain> from) {
 }
 
 void Acknowledger::flush() {
-  while (may_store()) {
+  while (may_go(under_way_.size(), waiting_.size())) {
     Stored stored{.number = ++batches_, .batch = next_batch()};
     std::vector<JobPtr>& jobs = under_way_[stored.number];
     jobs.reserve(stored.batch.size());
@@ -124,11 +124,6 @@ void Acknowledger::flush() {
   }
   if (!waiting_.empty() || !under_way_.empty()) return;
   for (From<Drain>& call : std::exchange(drain_calls_, {})) call.reply(true);
-}
-
-bool Acknowledger::may_store() const {
-  if (under_way_.empty()) return !waiting_.empty();
-  return under_way_.size() < batches_at_once && waiting_.size() >= worth_a_trip;
 }
 
 void Acknowledger::handle_cast(const Trouble& trouble) { health_.failed(*env_, trouble.error); }

@@ -8,7 +8,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
-#include <string>
 #include <vector>
 
 namespace dagverk::jobs {
@@ -64,11 +63,7 @@ class Acknowledger : public GenServer<Acknowledger> {
   void handle_call(Drain drain, From<Drain> from);
 
  private:
-  static constexpr std::size_t batches_at_once = 2;
-  static constexpr std::size_t worth_a_trip = 16;  // ends that wait while another batch is under way
-
   void flush();
-  [[nodiscard]] bool may_store() const;
   [[nodiscard]] Batch next_batch();
   void report_batch(const Stored& stored);
 

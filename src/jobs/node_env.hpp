@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cstddef>
 #include <memory>
 #include <optional>
 #include <string>
@@ -116,6 +117,15 @@ class StoreHealth {
   const char* operation_;
   std::optional<WallTime> failing_since_;
 };
+
+/// So many jobs, or ends of runs, are worth a trip to the store: it costs little more than one for a single job.
+inline constexpr std::size_t worth_a_trip = 16;
+
+/// Whether what is waiting should go to the store now: at once when nothing is under way, and beside one other trip
+/// when it is much, so that the store need not wait for us.
+[[nodiscard]] constexpr bool may_go(std::size_t trips_under_way, std::size_t waiting) noexcept {
+  return trips_under_way == 0 ? waiting > 0 : trips_under_way == 1 && waiting >= worth_a_trip;
+}
 
 /// Waits between tries of a store that fails: 50 ms, doubling to 5 s.
 class Backoff {

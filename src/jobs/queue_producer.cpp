@@ -45,8 +45,7 @@ void QueueProducer::fetch_soon() {
 /// Whether the jobs that were asked for, and that no take under way is for, are worth one now.
 bool QueueProducer::may_take() const {
   if (quiet_ || order_.empty() || version_ < env_->pools.version()) return false;
-  const std::size_t left = demand_ - std::min(demand_, wanted_);
-  return takes_ == 0 ? left > 0 : takes_ < takes_at_once && left >= worth_a_trip;
+  return may_go(takes_, demand_ - std::min(demand_, wanted_));
 }
 
 /// Tokens come without anybody's telling.

@@ -57,9 +57,6 @@ class QueueProducer : public Producer<QueueProducer, TakenJob> {
   void handle_call(Quiet quiet, From<Quiet> from);
 
  private:
-  static constexpr std::size_t takes_at_once = 2;
-  static constexpr std::size_t worth_a_trip = 16;  // jobs that are asked for while another take is under way
-
   void fetch_soon();
   [[nodiscard]] bool may_take() const;
   void take();

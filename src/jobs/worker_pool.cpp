@@ -16,7 +16,6 @@ namespace {
 
 constexpr Duration quick_run = std::chrono::milliseconds(5);
 constexpr Duration linger_limit = std::chrono::milliseconds(1);
-constexpr std::size_t worth_a_trip = 16;  // jobs: a take of them costs little more than one of a single job
 
 /// How much room a pool of quick jobs waits for before it asks.
 std::size_t lingers_for(std::size_t concurrency) noexcept {
