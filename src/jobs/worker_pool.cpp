@@ -199,8 +199,8 @@ void WorkerPool::handle_cast(Ended /*ended*/) {
 
 void WorkerPool::done(std::uint64_t execution, RunOutcome outcome) {
   const std::optional<Run> run = running_->take(execution);
-  if (!run) return;                                            // given back, or its process was ended meanwhile
-  if (run->process == self().pid()) run->stop.request_stop();  // as the end of a process does
+  if (!run) return;          // given back, or its process was ended meanwhile
+  run->stop.request_stop();  // a process has done so at its end; nobody has for a function on its thread
   const bool completed = outcome.completed;
   if (run->timed_out) outcome = timed_out(time_limit_of(*run->job), "before it returned");
   // A run that ends in a failure because it was asked to stop has not had its attempt.
