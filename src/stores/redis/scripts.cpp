@@ -398,13 +398,14 @@ local function whole(key, member)
 end
 for _ = 1, groups do
   local key, queue, field, jobs = arg(), arg(), arg(), tonumber(arg())
-  local before, over = #gone, {}
+  local before, over, over_keys = #gone, {}, {}
   local executions = {unpack(ARGV, at + 1, at + jobs)}
   local keys, all_there = keys_of(executions)
   if all_there then redis.call('HDEL', key, unpack(executions)) end
   for index = 1, jobs do
     if all_there or redis.call('HDEL', key, executions[index]) == 1 then
       over[#over + 1] = executions[index]
+      over_keys[#over] = keys and keys[index]
       gone[#gone + 1] = ARGV[at + jobs + index]
     else
       left_alone[#left_alone + 1] = number + index
@@ -412,7 +413,7 @@ for _ = 1, groups do
   end
   number = number + jobs
   at = at + 2 * jobs
-  ended(over, all_there and keys or nil)
+  ended(over, keys and over_keys)
   local done = #gone - before
   refused = refused + jobs - done
   count(queue, 'running', -done)
@@ -443,7 +444,7 @@ for index = 1, items do
         end
       end
       removed = redis.call('HDEL', key, member)
-      if removed == 1 then ended({member}) end
+      if removed == 1 then ended({member}, keys_of({member})) end
     elseif from == 'z' then
       member = whole(key, member)
       removed = redis.call('ZREM', key, member)
@@ -700,7 +701,7 @@ for _, execution in ipairs(executions) do
   if is_list('queue:' .. queue) then
     redis.call('RPUSH', 'queue:' .. queue, element)
     redis.call('HDEL', run, execution)
-    ended({execution})
+    ended({execution}, keys_of({execution}))
     count(queue, 'running', -1)
     if told(element) then journal(9, queue, 'x', element) end
     moved = moved + 1

@@ -195,10 +195,9 @@ local function keys_of(executions)
   end
   return keys, true
 end
--- Runs are over: gives their slots back, and has as many go on that wait for them. `found`: their keys.
+-- Runs are over: gives their slots back, and has as many go on that wait for them. `found`: what keys_of says of them.
 local function ended(executions, found)
-  if not has_runs or #executions == 0 then return end
-  found = found or keys_of(executions)
+  if not found or #executions == 0 then return end
   local over, keys, freed = {}, {}, {}
   for index = 1, #found do
     local key = found[index]

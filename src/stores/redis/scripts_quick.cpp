@@ -22,9 +22,8 @@ local function quick()
   local size, pops, batches = 0, {}, {}
   for index = 8, #ARGV do
     if wanted == 0 or size >= bytes then break end
-    local batch = {queue = ARGV[index], jobs = nil}
+    local batch = {queue = ARGV[index], skipped = paused[index - 7] == 1}
     local key = 'queue:' .. batch.queue
-    batch.skipped = paused[index - 7] == 1
     batches[#batches + 1] = batch
     while wanted > 0 and size < bytes and not batch.skipped do
       local some = 1
