@@ -13,7 +13,6 @@ namespace dagverk::jobs {
 
 namespace {
 
-constexpr bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
 constexpr bool is_letter(char c) noexcept { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 
 /// Bytes, as a set.
@@ -32,13 +31,14 @@ constexpr ByteSet letters_digits_and(std::string_view punctuation) noexcept {
   ByteSet set;
   for (std::size_t byte = 0; byte < set.has.size(); ++byte) {
     const char c = static_cast<char>(byte);
-    set.has[byte] = is_letter(c) || is_digit(c) || punctuation.find(c) != std::string_view::npos;
+    set.has[byte] = is_letter(c) || json::is_digit(c) || punctuation.find(c) != std::string_view::npos;
   }
   return set;
 }
 
 constexpr ByteSet of_queue_names = letters_digits_and("_.:-");
 constexpr ByteSet of_class_names = letters_digits_and("_.:-/");
+
 bool is_printable_ascii(std::string_view text) noexcept {
   const char* at = text.data();
   const char* const end = at + text.size();
@@ -57,7 +57,7 @@ bool is_date_shaped(std::string_view name) noexcept {
   if (name.size() != 10) return false;
   for (std::size_t index = 0; index < name.size(); ++index) {
     const bool dash = index == 4 || index == 7;
-    if (dash ? name[index] != '-' : !is_digit(name[index])) return false;
+    if (dash ? name[index] != '-' : !json::is_digit(name[index])) return false;
   }
   return true;
 }
@@ -75,7 +75,7 @@ Result<void> check_queue_name(std::string_view name) {
   if (!of_queue_names.holds_all_of(name)) {
     return refused("queue", name, "may have letters, digits, '_', '.', ':' and '-' only");
   }
-  if (!is_letter(name.front()) && !is_digit(name.front()) && name.front() != '_') {
+  if (!is_letter(name.front()) && !json::is_digit(name.front()) && name.front() != '_') {
     return refused("queue", name, "must begin with a letter, a digit or '_'");
   }
   if (is_date_shaped(name))

@@ -14,8 +14,6 @@ namespace {
 
 constexpr std::string_view replacement = "\xEF\xBF\xBD";  // U+FFFD
 
-constexpr bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
-
 // Bytes at which a string literal is more than its next byte: its end, an escape, a control character.
 constexpr std::array<bool, 256> text_stops = [] {
   std::array<bool, 256> stops{};

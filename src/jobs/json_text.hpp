@@ -15,6 +15,8 @@ namespace dagverk::jobs::json {
 
 enum class Kind : std::uint8_t { null, boolean, number, text, array, object };
 
+[[nodiscard]] constexpr bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
+
 /// The kind of a valid value, from its first byte.
 [[nodiscard]] inline Kind kind_of(std::string_view value) noexcept {
   DAGVERK_ASSERT(!value.empty());

@@ -20,8 +20,6 @@ constexpr std::int64_t ns_per_s = 1'000'000'000;
 constexpr std::int64_t ns_per_ms = 1'000'000;
 constexpr std::int64_t integer_is_millis_from = 100'000'000'000;  // 1e11 s is the year 5138; 1e11 ms is 1973
 
-constexpr bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
-
 std::string two(unsigned value) { return concat(value < 10 ? "0" : "", value); }
 
 std::optional<WallTime> from_count(std::int64_t count, std::int64_t ns_per_unit) {
@@ -82,7 +80,7 @@ std::optional<Decimal> parse_decimal(std::string_view text) {
   const char* const fraction = ++at;
   read.fraction_ns = read_digits(fraction + std::min(places, end - fraction));
   read.fraction_ns *= unit_after[at - fraction];
-  while (at != end && is_digit(*at)) ++at;
+  while (at != end && json::is_digit(*at)) ++at;
   if (at != end || at == fraction) return std::nullopt;
   return read;
 }
