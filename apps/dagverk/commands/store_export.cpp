@@ -1,4 +1,5 @@
 #include "command.hpp"
+#include "export_text.hpp"
 #include "progress.hpp"
 #include "selection.hpp"
 
@@ -117,16 +118,11 @@ Result<void> write_entries(Session& session, const ParsedLine& line, Target& tar
 
 /// `3 jobs, 2 ready, 1 dead; 1 limit, 2 cron entries`.
 std::string described(const jobs::ExportCounts& counts, const std::array<std::size_t, 5>& states) {
-  std::string text = concat(counts.jobs, counts.jobs == 1 ? " job" : " jobs");
+  std::string text = jobs_text(counts);
   for (std::size_t state = 0; state < states.size(); ++state) {
     if (states[state] > 0) text += concat(", ", states[state], " ", to_string(static_cast<JobState>(state)));
   }
-  std::string_view between = "; ";
-  if (counts.limits > 0) {
-    text += concat(std::exchange(between, ", "), counts.limits, counts.limits == 1 ? " limit" : " limits");
-  }
-  if (counts.cron > 0) text += concat(between, counts.cron, counts.cron == 1 ? " cron entry" : " cron entries");
-  return text;
+  return text + entries_text(counts, "; ");
 }
 
 ExitCode run_store_export(const ParsedLine& line, Output& out) {

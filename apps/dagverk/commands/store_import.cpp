@@ -1,5 +1,6 @@
 #include "command.hpp"
 #include "entry_import.hpp"
+#include "export_text.hpp"
 #include "line_reader.hpp"
 #include "progress.hpp"
 #include "session.hpp"
@@ -144,12 +145,7 @@ class Import {
   static std::size_t sum(const jobs::ExportCounts& counts) { return counts.jobs + counts.limits + counts.cron; }
 
   /// `3 jobs, 1 limit, 2 cron entries`, without those of which there are none, but for jobs.
-  static std::string text(const jobs::ExportCounts& counts) {
-    std::string text = concat(counts.jobs, counts.jobs == 1 ? " job" : " jobs");
-    if (counts.limits > 0) text += concat(", ", counts.limits, counts.limits == 1 ? " limit" : " limits");
-    if (counts.cron > 0) text += concat(", ", counts.cron, counts.cron == 1 ? " cron entry" : " cron entries");
-    return text;
-  }
+  static std::string text(const jobs::ExportCounts& counts) { return jobs_text(counts) + entries_text(counts, ", "); }
 
   void report() {
     if (out_.json()) {
