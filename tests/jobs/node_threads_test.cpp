@@ -265,7 +265,7 @@ TEST(NodeThreads, a_run_that_is_dropped_before_it_began_is_given_back) {
   while (ended.size() < 2) {  // until one comes too late
     threads->submit(thread_run(env, job(++last), {}, ends));
     for (ThreadEnd& end : ends->take()) ended.push_back(std::move(end));
-    sleep_for(1ms);
+    std::this_thread::yield();
   }
   free.count_down();
   stopper.join();
